@@ -1,0 +1,1 @@
+"""Section 3: the layers, the lineages, and the network built from them."""

@@ -1,0 +1,96 @@
+"""Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from alexnet.network.lineages import Lineage, lineage
+from alexnet.network.operations import DroppedOut, Learned, operation
+from alexnet.runtime.errors import UsageError
+from alexnet.runtime.randomness import Purpose, torch_seed
+from alexnet.runtime.suggestions import did_you_mean
+
+
+class AlexNet(nn.Module):
+    """Section 3.5: five convolutional and three fully connected layers; or any other lineage.
+
+    which      a lineage's name (`alexnet inspect` lists them) or a Lineage
+    classes    how many; the lineage's own number by default
+    seed       of the initial values
+
+    It starts with its lineage's initial values. Raises UsageError for an unknown name.
+
+    >>> network = AlexNet("cifar-18pct")
+    >>> network(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(self, which: str | Lineage = "paper", classes: int | None = None, seed: int = 0) -> None:
+        super().__init__()
+        known = lineage(which) if isinstance(which, str) else which
+        self.lineage = known.with_classes(classes) if classes else known
+        self.steps: list[tuple[str, str]] = []  # an activity's name, where its module is stored
+        for row in self.lineage.table():
+            place = getattr(row.layer, "stored_as", "") or row.layer.name
+            self._store(place, operation(row.layer, row.input))
+            self.steps.append((row.layer.name, place))
+        self.set_initial_values(seed)
+
+    def set_initial_values(self, seed: int) -> None:
+        """Section 5: draw every weight anew; a function of (seed, layer)."""
+        for number, (_, layer) in enumerate(self.learned()):
+            generator = torch.Generator().manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS, number))
+            layer.set_initial_values(generator)
+
+    def forward(self, images: Tensor, dropout_seed: tuple[int, int] | None = None) -> Tensor:
+        """The logits.
+
+        images         float[N, 3, side, side]   RGB, the mean subtracted
+        dropout_seed   (seed, step): the masks are a function of it and the layer; PyTorch's own generator without it
+        returns        float[N, classes]
+        """
+        for _, images in self._walk(images, dropout_seed):  # noqa: B020  (each layer's output is the next one's input)
+            pass
+        return images
+
+    def activations(self, images: Tensor, *names: str) -> dict[str, Tensor]:
+        """The activities of the named layers (all of them when none is named), by name and in order.
+
+        images   float[N, 3, side, side]
+        Where a layer has a rectifier, `conv1` is before it and `relu1` behind it. Raises UsageError for unknown names.
+        """
+        known = [name for name, _ in self.steps]
+        for name in names:
+            if name not in known:
+                raise UsageError(f"{name}: no such layer in {self.lineage.name}; {did_you_mean(name, known)}")
+        wanted = set(names or known)
+        return {name: activity for name, activity in self._walk(images, None) if name in wanted}
+
+    def learned(self) -> Iterator[tuple[str, Learned]]:
+        """The layers with weights, by name and in order."""
+        for name, place in self.steps:
+            module = self.get_submodule(place)
+            if isinstance(module, Learned):
+                yield name, module
+
+    def _walk(self, x: Tensor, dropout_seed: tuple[int, int] | None) -> Iterator[tuple[str, Tensor]]:
+        for number, (name, place) in enumerate(self.steps):
+            module = self.get_submodule(place)
+            if isinstance(module, DroppedOut) and dropout_seed and self.training:
+                seed, step = dropout_seed
+                generator = torch.Generator(x.device)
+                generator.manual_seed(torch_seed(seed, Purpose.DROPOUT, step, number))
+                x = module(x, generator)
+            else:
+                x = module(x)
+            yield name, x
+
+    def _store(self, place: str, module: nn.Module) -> None:
+        *folders, name = place.split(".")
+        parent: nn.Module = self
+        for folder in folders:
+            if folder not in dict(parent.named_children()):
+                parent.add_module(folder, nn.Module())
+            parent = parent.get_submodule(folder)
+        parent.add_module(name, module)

@@ -1,0 +1,159 @@
+"""What each kind of layer computes.
+
+No operation works in place: an activity that has a name keeps its value.
+"""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet.kernels.response_norm import across_maps, within_map
+from alexnet.network.layers import (
+    AveragePool,
+    Convolution,
+    Dropout,
+    FanIn,
+    FullyConnected,
+    Layer,
+    LocallyConnected,
+    MaxPool,
+    NormAcrossMaps,
+    NormWithinMap,
+    Rectifier,
+    Shape,
+    Weights,
+)
+
+
+class Operation(nn.Module):
+    """A layer that learns nothing: float[N, C, H, W] (or float[N, D]) in, the same kind out."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output."""
+        layer = self.layer
+        match layer:
+            case Rectifier():
+                return F.relu(x)
+            case MaxPool():
+                return F.max_pool2d(x, layer.size, layer.stride, ceil_mode=True)
+            case AveragePool():
+                return F.avg_pool2d(x, layer.size, layer.stride, ceil_mode=True, count_include_pad=False)
+            case NormAcrossMaps():
+                return across_maps(
+                    x, towers=layer.towers, n=layer.n, k=layer.k, alpha=layer.alpha, beta=layer.beta
+                )
+            case NormWithinMap():
+                return within_map(x, size=layer.size, k=layer.k, alpha=layer.alpha, beta=layer.beta)
+        raise TypeError(layer)
+
+    def extra_repr(self) -> str:
+        """The layer's numbers, for `print(network)`."""
+        return str(self.layer)
+
+
+class Learned(nn.Module):
+    """A layer with weights and biases, whose initial values its description fixes."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def __init__(self, rule: Weights, bias: float, fan_in: int, weight: tuple[int, ...], biases: tuple[int, ...]):
+        super().__init__()
+        self.rule, self.initial_bias, self.fan_in = rule, bias, fan_in
+        self.weight = nn.Parameter(torch.empty(weight))
+        self.bias = nn.Parameter(torch.empty(biases))
+
+    @torch.no_grad()
+    def set_initial_values(self, generator: torch.Generator) -> None:
+        """Section 5: weights from the lineage's distribution, biases constant."""
+        if isinstance(self.rule, FanIn):
+            bound = 1 / sqrt(self.fan_in)
+            self.weight.uniform_(-bound, bound, generator=generator)
+            self.bias.uniform_(-bound, bound, generator=generator)
+        else:
+            self.weight.normal_(0, self.rule.deviation, generator=generator)
+            self.bias.fill_(self.initial_bias)
+
+
+class Convolved(Learned):
+    """Section 3.5: weight float[K, C / groups, size, size], bias float[K]."""
+
+    def __init__(self, layer: Convolution, shape: Shape) -> None:
+        kernel = (layer.kernels, shape[0] // layer.groups, layer.size, layer.size)
+        super().__init__(layer.weight, layer.bias, layer.fan_in(shape), kernel, (layer.kernels,))
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, C, H, W] -> float[N, K, H', W']."""
+        layer, (before, after) = self.layer, self.layer.pad
+        if before != after:
+            x = F.pad(x, (before, after, before, after))
+            before = 0
+        return F.conv2d(x, self.weight, self.bias, layer.stride, before, groups=layer.groups)
+
+
+class LocallyConvolved(Learned):
+    """Unshared kernels: weight float[H' * W', K, C, size, size], bias float[K, H', W']."""
+
+    def __init__(self, layer: LocallyConnected, shape: Shape) -> None:
+        assert layer.groups == 1 and layer.pad[0] == layer.pad[1]
+        kernels, height, width = layer.output(shape)
+        weight = (height * width, kernels, shape[0], layer.size, layer.size)
+        super().__init__(layer.weight, layer.bias, layer.fan_in(shape), weight, (kernels, height, width))
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, C, H, W] -> float[N, K, H', W']."""
+        layer = self.layer
+        patches = F.unfold(x, layer.size, padding=layer.pad[0], stride=layer.stride)  # [N, C * size^2, H' * W']
+        maps = torch.bmm(patches.permute(2, 0, 1), self.weight.flatten(2).transpose(1, 2))  # [H' * W', N, K]
+        return maps.permute(1, 2, 0).unflatten(2, self.bias.shape[1:]) + self.bias
+
+
+class Connected(Learned):
+    """Section 3.5: weight float[outputs, inputs], bias float[outputs]."""
+
+    def __init__(self, layer: FullyConnected, shape: Shape) -> None:
+        inputs = layer.fan_in(shape)
+        super().__init__(layer.weight, layer.bias, inputs, (layer.outputs, inputs), (layer.outputs,))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, ...] -> float[N, outputs]."""
+        return F.linear(x.flatten(1), self.weight, self.bias)
+
+
+class DroppedOut(nn.Module):
+    """Section 4.2: each activity silenced with probability 1 - keep while training."""
+
+    def __init__(self, layer: Dropout) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """float[N, ...] -> the same; `generator` draws the mask, without one PyTorch's global generator does."""
+        keep = self.layer.keep
+        if not self.training:
+            return x if self.layer.rescaled else x * keep
+        survivors = torch.empty(x.shape, device=x.device).bernoulli_(keep, generator=generator)
+        return x * (survivors / keep if self.layer.rescaled else survivors).to(x.dtype)
+
+
+def operation(layer: Layer, shape: Shape) -> nn.Module:
+    """What computes `layer` when maps of `shape` enter."""
+    match layer:
+        case LocallyConnected():
+            return LocallyConvolved(layer, shape)
+        case Convolution():
+            return Convolved(layer, shape)
+        case FullyConnected():
+            return Connected(layer, shape)
+        case Dropout():
+            return DroppedOut(layer)
+        case _:
+            return Operation(layer)

@@ -1,0 +1,69 @@
+"""Files that are written whole or not at all.
+
+A file or folder first has a temporary name beside its place (`.NAME.partial`), is written and flushed to the disk,
+then renamed, and the rename is flushed too. Whatever stops the program, the place holds the old content or the new.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from alexnet.runtime.errors import explain_os_error
+
+PARTIAL = ".partial"
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Put `content` (text as UTF-8) at `path`. Raises MachineError when the machine refuses."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        flush(partial)
+        partial.replace(path)
+        flush(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise explain_os_error(error, path) from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill with flat files; it becomes `path` when the block ends without an exception.
+
+    `path` must not exist. Raises MachineError when the machine refuses; what was filled so far is then removed.
+    """
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for file in partial.iterdir():
+            flush(file)
+        flush(partial)
+        partial.rename(path)
+        flush(path.parent)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise explain_os_error(error, path) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what an interrupted write left in `folder`."""
+    for leftover in folder.glob(f".*{PARTIAL}"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def flush(path: Path) -> None:
+    """Wait until the file or folder `path` is on the disk (fsync)."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

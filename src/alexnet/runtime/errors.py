@@ -1,0 +1,60 @@
+"""What can go wrong for a user, each with the exit code the command line promises.
+
+    0 done   1 a defect of ours   2 wrong usage   3 bad input   4 the machine   5 training diverged
+    130 / 143 Ctrl-C / SIGTERM, the run saved and resumable
+"""
+
+import errno
+import os
+
+
+class AlexNetError(Exception):
+    """A fault the user can mend, told in one line: `what: is wrong; what to do`."""
+
+    exit_code = 1
+
+
+class UsageError(AlexNetError):
+    """An unknown verb, recipe, option or value."""
+
+    exit_code = 2
+
+
+class BadInputError(AlexNetError):
+    """A file, folder or run that is missing, damaged or does not fit."""
+
+    exit_code = 3
+
+
+class MachineError(AlexNetError):
+    """Disk full, read-only folder, missing package, folder in use."""
+
+    exit_code = 4
+
+
+class DivergedError(AlexNetError):
+    """The loss or a gradient is no longer finite."""
+
+    exit_code = 5
+
+
+class Interrupted(AlexNetError):  # noqa: N818  (an ending, not an error)
+    """A signal asked for the end; the run is saved. `exit_code` is 128 + the signal, as shells expect."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def explain_os_error(error: OSError, path: str | os.PathLike[str]) -> MachineError:
+    """The operating system's refusal to write `path`, with its remedy."""
+    remedy = {
+        errno.ENOSPC: "free some space, or choose another folder",
+        errno.EDQUOT: "free some space, or choose another folder",
+        errno.EFBIG: "raise the file size limit (ulimit -f), or choose another folder",
+        errno.EROFS: "choose a folder that can be written",
+        errno.EACCES: "choose a folder that can be written",
+        errno.EPERM: "choose a folder that can be written",
+        errno.ENOTDIR: "part of this path is a file; choose another folder",
+    }.get(error.errno or 0, "see the operating system's message")
+    return MachineError(f"{path}: cannot write: {(error.strerror or str(error)).lower()}; {remedy}")
