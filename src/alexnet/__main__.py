@@ -1,0 +1,7 @@
+"""`python -m alexnet`."""
+
+import sys
+
+from alexnet.command_line import main
+
+sys.exit(main())

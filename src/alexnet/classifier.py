@@ -1,0 +1,99 @@
+"""A trained network ready to use: a picture in, names out."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.data.augment import altered, view
+from alexnet.data.decode import Pixels, read, square
+from alexnet.data.statistics import Statistics
+from alexnet.evaluation.views import probabilities, views
+from alexnet.network.alexnet import AlexNet
+from alexnet.runtime import checkpoint
+from alexnet.runtime.devices import Machine, this_machine
+from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.run_folder import RunFolder
+from alexnet.training.recipe import Recipe
+from alexnet.training.train import STATISTICS
+
+
+class Classifier:
+    """A run's network with everything it needs to look at a picture: classes, mean image, geometry.
+
+    >>> Classifier.load("runs/mine").classify("cat.jpg")       # doctest: +SKIP
+    [('cat', 0.93), ('dog', 0.05), ...]
+    """
+
+    def __init__(
+        self, network: AlexNet, classes: tuple[str, ...], recipe: Recipe, statistics: Statistics, machine: Machine
+    ) -> None:
+        self.network = network.to(machine.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.classes, self.recipe, self.statistics, self.machine = classes, recipe, statistics, machine
+
+    @classmethod
+    def load(cls, run: str | Path) -> Self:
+        """The newest whole checkpoint of a run.
+
+        Raises BadInputError when there is no run, nothing is learned yet, a file is damaged, or the weights belong to
+        another network.
+        """
+        folder = RunFolder(Path(run))
+        recipe = Recipe.from_json(folder.read_text("recipe.json"), str(folder.path / "recipe.json"))
+        classes = tuple(folder.read_json("classes.json"))
+        path = checkpoint.newest(folder.checkpoints)
+        if path is None:
+            raise BadInputError(f"{run}: nothing learned yet; alexnet train --resume goes on with it")
+        network = AlexNet(recipe.network.build(), classes=len(classes))
+        put_weights(network, checkpoint.load_weights(path), str(path / "weights.safetensors"))
+        return cls(network, classes, recipe, Statistics.read(folder.path / STATISTICS), this_machine())
+
+    def classify(self, image: str | Path | Pixels, views: int = 1) -> list[tuple[str, float]]:
+        """The five most probable classes and their probabilities, the most probable first.
+
+        image   a file, or uint8[H, W, 3]; views is 1 or 10
+        Raises BadInputError naming a file that is missing or damaged.
+        """
+        images = self.recipe.images
+        shares = probabilities(self.network, self._square(image), images, self.statistics, self.machine, views)[0]
+        best = shares.topk(min(5, len(self.classes)))
+        return [(self.classes[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+
+    def activations(self, image: str | Path | Pixels, *names: str) -> dict[str, Tensor]:
+        """The named activities of one picture's central view, by name; all when none is named.
+
+        returns   float32[1, C, H, W] or float32[1, D] each
+        """
+        images = self.recipe.images
+        ((corner, mirrored),) = views(images, 1)
+        patch = altered(self._square(image), view(images, 1, corner, mirrored), images, self.statistics)
+        with torch.inference_mode():
+            return self.network.activations(self.machine.images(patch), *names)
+
+    def code(self, image: str | Path | Pixels) -> Tensor:
+        """Section 6.1: the activities of the last hidden layer, float32[4096], before dropout's halving."""
+        name = self.network.lineage.code
+        return self.activations(image, name)[name].flatten()
+
+    def _square(self, image: str | Path | Pixels) -> Pixels:
+        images = self.recipe.images
+        pixels = image if isinstance(image, np.ndarray) else read(Path(image))
+        return square(pixels, images.side, images.shape)[None]
+
+
+def put_weights(network: AlexNet, weights: dict[str, Tensor], name: str) -> None:
+    """Load weights that must be this network's own. Raises BadInputError naming the first that does not fit."""
+    own = network.state_dict()
+    for key in (*own, *weights):
+        if key not in weights or key not in own or own[key].shape != weights[key].shape:
+            found = tuple(weights[key].shape) if key in weights else "nothing"
+            wanted = tuple(own[key].shape) if key in own else "nothing"
+            raise BadInputError(
+                f"{name}: weights of another network ({key} is {found}, {network.lineage.name} has {wanted}); "
+                "use the run they were trained in"
+            )
+        if not torch.isfinite(weights[key]).all():
+            raise BadInputError(f"{name}: {key} holds values that are not finite; train again")
+    network.load_state_dict(weights)

@@ -1,0 +1,109 @@
+"""The one way a picture becomes pixels, for training, judging and classifying alike. The only door to Pillow's decoders.
+
+Formats are told by content, never by name. EXIF rotation is applied (the 2012 program had none), transparency is laid
+on white, 16-bit grey is scaled, CMYK is converted by Pillow.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from alexnet.runtime.errors import BadInputError
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+LARGEST = 100_000_000  # pixels; a header that claims more is refused before anything is decoded
+Image.MAX_IMAGE_PIXELS = None  # ours, below, is an error where Pillow's is a warning up to twice its size
+
+
+def decode(encoded: bytes, name: str) -> Pixels:
+    """The upright RGB picture in `encoded`.
+
+    encoded   the bytes of a JPEG, PNG, WebP, BMP or GIF (its first frame)
+    name      what to call it in errors
+    returns   uint8[H, W, 3]
+
+    Raises BadInputError naming the picture when it cannot be read whole.
+    """
+    if not encoded:
+        raise BadInputError(f"{name}: the file is empty; remove it or put the picture back")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF and palette oddities: the picture itself is what counts
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+                if image.width * image.height > LARGEST:
+                    raise BadInputError(
+                        f"{name}: {image.width} x {image.height} pixels are more than {LARGEST:,}; make it smaller first"
+                    )
+                image.load()
+                return np.asarray(_rgb(_upright(image)))
+    except UnidentifiedImageError:
+        raise BadInputError(f"{name}: not a JPEG, PNG, WebP, BMP or GIF picture; remove it or convert it") from None
+    except (OSError, ValueError, SyntaxError, OverflowError, NotImplementedError, MemoryError) as error:
+        raise BadInputError(f"{name}: damaged picture ({error}); replace it or remove it") from error
+
+
+def read(path: Path) -> Pixels:
+    """Decode the file at `path`: uint8[H, W, 3]. Raises BadInputError when it is missing or damaged."""
+    return decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes. Raises BadInputError when it is missing, unreadable or no regular file."""
+    if path.is_dir():
+        raise BadInputError(f"{path}: is a folder; name a picture in it")
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path}: is not a regular file; name a picture")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file; check the name") from None
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+
+
+def square(pixels: Pixels, side: int, shape: str = "cropped") -> Pixels:
+    """Section 2: rescale so that the shorter side is `side`, cut out the central square.
+
+    pixels    uint8[H, W, 3]
+    shape     "cropped" as the paper says, or "squashed": both sides to `side`, as Caffe's users did
+    returns   uint8[side, side, 3]
+
+    Bicubic, antialiased (the 2012 filter is unknown; the author's later program shrinks by area, enlarges by cubic).
+    """
+    height, width = pixels.shape[:2]
+    if (height, width) == (side, side):
+        return pixels
+    if shape == "squashed":
+        return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+    shorter = min(height, width)
+    left, top = (width - shorter) / 2, (height - shorter) / 2
+    scale = shorter / side
+    # The central square starts on a whole pixel of the rescaled picture, as it would if that were cut afterwards.
+    left, top = (int(excess / scale) * scale for excess in (left, top))
+    box = (left, top, min(left + shorter, width), min(top + shorter, height))
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  a damaged EXIF block must not cost the picture
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        # Pillow clips 16-bit grey at 255 instead of scaling it.
+        grey = np.asarray(image.convert("I"), dtype=np.int64)
+        image = Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        image = Image.alpha_composite(white, coloured)
+    return image.convert("RGB")

@@ -1,0 +1,95 @@
+"""Labelled pictures and how they are divided, whatever they were read from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.decode import Pixels
+from alexnet.runtime.errors import BadInputError
+
+HELD_OUT_SHARE = 5  # one in so many images is held out where a source has no split of its own
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A list of labelled pictures, decoded when asked for.
+
+    labels   int64[N]
+    names    what to call each in errors and reports: "photos/cat/1.jpg"
+    pixels   number -> uint8[H, W, 3]; raises BadInputError naming the picture
+    """
+
+    labels: NDArray[np.int64]
+    names: Sequence[str]
+    pixels: Callable[[int], Pixels]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def choose(self, numbers: NDArray[np.int64]) -> "Pictures":
+        """These pictures only, in this order."""
+        return Pictures(
+            self.labels[numbers], [self.names[i] for i in numbers], lambda i: self.pixels(int(numbers[i]))
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a person pointed at: pictures to learn from, pictures to be judged by, and the classes' names.
+
+    found      what was recognized, for people
+    judged_by  what the held-out pictures are, for people
+    """
+
+    found: str
+    classes: tuple[str, ...]
+    training: Pictures
+    held_out: Pictures
+    judged_by: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over class list, labels and names: what a resumed run must find unchanged."""
+        content = sha256()
+        for part in (self.classes, self.training.names, self.held_out.names):
+            content.update("\0".join(part).encode("utf-8", "surrogateescape") + b"\1")
+        for labels in (self.training.labels, self.held_out.labels):
+            content.update(labels.astype("<i8").tobytes())
+        return content.hexdigest()
+
+
+def check_classes(classes: Sequence[str], labels: NDArray[np.int64], where: str) -> None:
+    """Refuse what cannot be learned: no pictures, one class, a class without pictures."""
+    if len(classes) < 2:
+        raise BadInputError(f"{where}: has {len(classes)} class; at least two are needed, each a folder of pictures")
+    counts = np.bincount(labels, minlength=len(classes))
+    if (empty := np.flatnonzero(counts == 0)).size:
+        raise BadInputError(f"{where}: class {classes[empty[0]]} has no pictures; add some or remove the class")
+
+
+def hold_out(found: str, classes: tuple[str, ...], pictures: Pictures, keys: Sequence[str]) -> Dataset:
+    """Divide pictures that have no split: one in five of each class is held out, chosen by a digest of its key.
+
+    keys   what stays the same for a picture wherever the folder lies: "cat/1.jpg"
+
+    The choice is repeatable, and a picture that is added later moves no more than one other. A class of one picture
+    cannot be judged: raises BadInputError.
+    """
+    order = np.array([sha256(key.encode("utf-8", "surrogateescape")).hexdigest() for key in keys])
+    held_out = np.zeros(len(pictures), dtype=bool)
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(pictures.labels == label)
+        if len(members) < 2:
+            raise BadInputError(f"{pictures.names[members[0]]}: the only picture of class {name}; add more")
+        share = max(1, len(members) // HELD_OUT_SHARE)
+        held_out[members[np.argsort(order[members])][:share]] = True
+    return Dataset(
+        found,
+        classes,
+        pictures.choose(np.flatnonzero(~held_out)),
+        pictures.choose(np.flatnonzero(held_out)),
+        f"a held-out share: one in {HELD_OUT_SHARE} of each class, chosen by name",
+    )

@@ -1,0 +1,62 @@
+"""Sections 2 and 4.1: the mean image and the principal components of RGB over the training set.
+
+Both are sums of whole numbers, so they do not depend on the order or the number of threads.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from alexnet.data.squares import PORTION, Progress, Squares
+from alexnet.runtime.commit import write_whole
+from alexnet.runtime.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What training subtracts and adds.
+
+    mean            float32[side, side, 3]   the mean image, 0 to 255
+    eigenvalues     float64[3]               of the RGB covariance on the 0 to 255 scale, ascending
+    eigenvectors    float64[3, 3]            in columns, in the order of the eigenvalues; rows are R, G, B
+    """
+
+    mean: NDArray[np.float32]
+    eigenvalues: NDArray[np.float64]
+    eigenvectors: NDArray[np.float64]
+
+    def write(self, path: Path) -> None:
+        """Keep them in a safetensors file."""
+        write_whole(path, save({name: np.ascontiguousarray(array) for name, array in vars(self).items()}))
+
+    @classmethod
+    def read(cls, path: Path) -> "Statistics":
+        """Read them back. Raises BadInputError when the file is missing or damaged."""
+        try:
+            return cls(**load(path.read_bytes()))
+        except (OSError, SafetensorError, TypeError) as error:
+            raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
+
+
+def statistics(squares: Squares, progress: Progress) -> Statistics:
+    """Go through the training squares once."""
+    side = squares.side
+    total = np.zeros((side, side, 3), np.int64)
+    products = np.zeros((3, 3), np.int64)
+    for start in range(0, len(squares), PORTION):
+        portion = squares.gather(np.arange(start, min(start + PORTION, len(squares))))
+        total += portion.sum(axis=0, dtype=np.int64)
+        # A float32 product would round; float64 holds each image's sum of squares (below 2^53) exactly.
+        for image in portion.reshape(len(portion), -1, 3).astype(np.float64):
+            products += (image.T @ image).astype(np.int64)
+        progress(start + len(portion), len(squares))
+    pixels = len(squares) * side * side
+    mean_colour = total.sum(axis=(0, 1)) / pixels
+    covariance = products / pixels - np.outer(mean_colour, mean_colour)
+    values, vectors = np.linalg.eigh(covariance)
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])  # eigh leaves each sign to chance
+    return Statistics((total / len(squares)).astype(np.float32), values.clip(0), vectors * signs)

@@ -1,0 +1,1 @@
+"""Section 6: views, errors and ensembles."""

@@ -1,0 +1,69 @@
+"""Section 6: the probabilities of every image of a split, judged once each, kept, and averaged into ensembles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.data.augment import Images
+from alexnet.data.squares import Progress, Squares
+from alexnet.data.statistics import Statistics
+from alexnet.evaluation.errors import errors
+from alexnet.evaluation.views import probabilities
+from alexnet.network.alexnet import AlexNet
+from alexnet.runtime.devices import Machine
+
+PORTION = 64  # images judged at a time
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one network, or an ensemble, says about every image of a split.
+
+    probabilities   float32[N, K]
+    labels          int64[N]
+    """
+
+    probabilities: Tensor
+    labels: Tensor
+    views: int
+
+    def errors(self) -> tuple[float, float]:
+        """Top-1 and top-5 error, fractions."""
+        return errors(self.probabilities, self.labels)
+
+
+def predict(
+    network: AlexNet,
+    squares: Squares,
+    images: Images,
+    statistics: Statistics,
+    machine: Machine,
+    views: int,
+    progress: Progress,
+) -> Predictions:
+    """Judge every image exactly once, in order. Raises BadInputError naming a damaged picture: no number is given then.
+
+    `views` is 1 or 10.
+    """
+    portions = []
+    for start in range(0, len(squares), PORTION):
+        numbers = np.arange(start, min(start + PORTION, len(squares)))
+        portions.append(probabilities(network, squares.gather(numbers), images, statistics, machine, views))
+        progress(start + len(numbers), len(squares))
+    return Predictions(torch.cat(portions), torch.from_numpy(squares.labels), views)
+
+
+def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
+    """Section 6: the (weighted) average of several networks' probabilities over the same images.
+
+    `weights` need not sum to one. The members must have judged the same labels.
+    """
+    shares = torch.tensor(weights or [1.0] * len(members), dtype=torch.float64)
+    shares = shares / shares.sum()
+    assert all(torch.equal(member.labels, members[0].labels) for member in members)
+    total = sum(share * member.probabilities.double() for share, member in zip(shares, members, strict=True))
+    assert isinstance(total, Tensor)
+    return Predictions(total.float(), members[0].labels, members[0].views)

@@ -1,0 +1,62 @@
+"""Section 6: judge a run on a dataset's held-out pictures, and keep what it said."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as tensors_to_bytes
+
+from alexnet.classifier import Classifier
+from alexnet.data.pictures import Dataset, Pictures
+from alexnet.data.squares import Squares
+from alexnet.evaluation.predictions import Predictions, predict
+from alexnet.runtime import checkpoint
+from alexnet.runtime.commit import write_whole
+from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.run_folder import RunFolder
+
+Work = Callable[[str, int, int], None]
+
+
+def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
+    """What the run says about every held-out picture, once each; labels are in the run's own numbering.
+
+    The probabilities are kept in the run's `predictions` folder, by checkpoint, data and views, and read from there
+    when they are asked for again. Raises BadInputError when the classes are not the run's.
+    """
+    classifier = Classifier.load(run)
+    pictures = renumbered(dataset, classifier.classes, run)
+    newest = checkpoint.newest(RunFolder(run).checkpoints)
+    assert newest is not None
+    kept = run / "predictions" / f"{newest.name}-{dataset.digest[:16]}-{views}-views.safetensors"
+    if (known := _read(kept, views)) is not None:
+        return known
+    images = classifier.recipe.images
+    squares = Squares(pictures, images.side, images.shape)
+    judged = predict(
+        classifier.network, squares, images, classifier.statistics, classifier.machine, views,
+        lambda done, total: work(f"judging {run.name}", done, total),
+    )  # fmt: skip
+    write_whole(kept, tensors_to_bytes({"probabilities": judged.probabilities, "labels": judged.labels}))
+    return judged
+
+
+def renumbered(dataset: Dataset, classes: tuple[str, ...], run: Path) -> Pictures:
+    """The dataset's held-out pictures with labels in the run's numbering. Raises BadInputError for other classes."""
+    if unknown := [name for name in dataset.classes if name not in classes]:
+        raise BadInputError(
+            f"{run}: does not know the class {unknown[0]} of these pictures; it learned {len(classes)} classes, "
+            f"{classes[0]} to {classes[-1]}"
+        )
+    numbers = np.array([classes.index(name) for name in dataset.classes], dtype=np.int64)
+    held_out = dataset.held_out
+    return Pictures(numbers[held_out.labels], held_out.names, held_out.pixels)
+
+
+def _read(path: Path, views: int) -> Predictions | None:
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            return Predictions(file.get_tensor("probabilities"), file.get_tensor("labels"), views)
+    except (OSError, SafetensorError):
+        return None

@@ -1,0 +1,134 @@
+"""Checkpoints: weights and velocity as safetensors, the rest as JSON, and a manifest with the digest of each.
+
+A checkpoint is a folder `step-000000123`; it exists only under its final name, and counts only when its digests agree.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from alexnet.runtime.commit import whole_folder
+from alexnet.runtime.errors import BadInputError, MachineError
+
+FORMAT = 1
+KEPT = 2  # the newest checkpoint and the one before it
+NAME = "step-{:09d}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is needed to go on: weights and velocity by parameter name, float32, and the loop's own numbers."""
+
+    weights: dict[str, Tensor]
+    velocity: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint of `step`, then forget all but the two newest.
+
+    Raises MachineError when the machine refuses (the older checkpoints are then untouched), ValueError for a value
+    that is not finite: such a checkpoint is never written.
+    """
+    for name, tensor in (*checkpoint.weights.items(), *checkpoint.velocity.items()):
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds a value that is not finite")
+    path = folder / NAME.format(step)
+    if path.exists():  # the same step again, after a resume: it is the same to the bit, or it is damaged
+        if not _faults(path):
+            return
+        shutil.rmtree(path)
+    contents = {
+        "weights.safetensors": _to_bytes(checkpoint.weights),
+        "velocity.safetensors": _to_bytes(checkpoint.velocity),
+        "state.json": json.dumps(checkpoint.state, indent=2).encode(),
+    }
+    with whole_folder(path) as partial:
+        for name, content in contents.items():
+            (partial / name).write_bytes(content)
+        manifest = {"format": FORMAT, "sha256": {name: _digest(content) for name, content in contents.items()}}
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    for old in _folders(folder)[:-KEPT]:
+        trash = old.with_name(f".{old.name}.partial")
+        old.rename(trash)  # a half-removed folder must not look like a checkpoint
+        shutil.rmtree(trash)
+
+
+def newest(folder: Path, notice: Callable[[str], None] | None = None) -> Path | None:
+    """The checkpoint of the highest step whose digests agree; None where there is none at all.
+
+    Each damaged one is passed over and told to `notice` in a line. Raises BadInputError when all are damaged.
+    """
+    damaged = ""
+    for path in reversed(_folders(folder)):
+        fault = _faults(path)
+        if not fault:
+            return path
+        damaged = damaged or fault
+        if notice:
+            notice(f"{fault}; going back to the checkpoint before it")
+    if damaged:
+        raise BadInputError(f"{damaged}; no other checkpoint is whole: train again")
+    return None
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint whole. Raises BadInputError naming the damaged file."""
+    if fault := _faults(path):
+        raise BadInputError(f"{fault}; train again")
+    state = json.loads((path / "state.json").read_text())
+    return Checkpoint(_read_tensors(path / "weights.safetensors"), _read_tensors(path / "velocity.safetensors"), state)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The weights alone. Raises BadInputError naming the damaged file."""
+    if fault := _faults(path, only="weights.safetensors"):
+        raise BadInputError(f"{fault}; train again")
+    return _read_tensors(path / "weights.safetensors")
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name. Raises BadInputError when it is missing or damaged."""
+    try:
+        return tensors_from_bytes(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
+
+
+def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    try:
+        return tensors_to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    except MemoryError:
+        raise MachineError("checkpoint: not enough memory to write it; end other programs") from None
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir() and path.name[5:].isdigit())
+
+
+def _faults(path: Path, only: str = "") -> str:
+    """What is wrong with a checkpoint, in words; empty when it is whole."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        if manifest["format"] != FORMAT:
+            return f"{path}: written by another version (format {manifest['format']})"
+        for name, expected in manifest["sha256"].items():
+            if (not only or name == only) and _digest((path / name).read_bytes()) != expected:
+                return f"{path / name}: damaged (its digest differs)"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{path}: damaged ({error})"
+    return ""

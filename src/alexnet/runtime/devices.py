@@ -1,0 +1,81 @@
+"""Where the arithmetic runs and in which precision, chosen by itself and said."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "scikit-learn", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One device and the precision of its products; weights and sums are float32 everywhere."""
+
+    device: torch.device
+    products: torch.dtype
+    reason: str
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Run the network's products in `products`."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.products == torch.bfloat16):
+            yield
+
+    def images(self, batch: NDArray[np.float32]) -> Tensor:
+        """float32[N, H, W, 3] in memory -> float32[N, 3, H, W], channels last, on the device."""
+        return torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
+
+    def __str__(self) -> str:
+        return f"{name_of(self.device)}, {str(self.products).removeprefix('torch.')} products ({self.reason})"
+
+
+def this_machine() -> Machine:
+    """The fastest device here, with bf16 products where its matrix units have them.
+
+    Call it before the first arithmetic of a process: numbers below 1e-38 count as 0 from here on, in every thread.
+    Small velocities decay into that range and make a CPU's step several times slower.
+    """
+    torch.set_flush_denormal(True)
+    if torch.cuda.is_available():
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        reason = "its matrix units compute bf16" if bf16 else "no bf16 units"
+        return Machine(torch.device("cuda"), torch.bfloat16 if bf16 else torch.float32, reason)
+    amx = torch.cpu._is_amx_tile_supported()
+    reason = "AMX computes bf16 several times faster" if amx else "no bf16 matrix units"
+    return Machine(torch.device("cpu"), torch.bfloat16 if amx else torch.float32, reason)
+
+
+def name_of(device: torch.device) -> str:
+    """What people call the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+
+
+def environment(machine: Machine) -> dict[str, object]:
+    """What a record needs to be judged: machine, versions, threads. No names of hosts, users or folders."""
+    return {
+        "device": name_of(machine.device),
+        "products": str(machine.products).removeprefix("torch."),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

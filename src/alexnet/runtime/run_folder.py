@@ -1,0 +1,134 @@
+"""A run: a folder that is complete in itself.
+
+    recipe.json   environment.json   classes.json   statistics.safetensors   journal.jsonl   checkpoints/   result.json
+    report.html
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alexnet.runtime.commit import remove_leftovers, write_whole
+from alexnet.runtime.errors import BadInputError, MachineError, explain_os_error
+
+Event = dict[str, Any]
+CHECKPOINTS = "checkpoints"
+
+
+class RunFolder:
+    """Where a run's files lie, and how they are read and written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "recipe.json").exists()
+
+    def create(self) -> None:
+        """Make the folder. Raises BadInputError when something else is there, MachineError when it cannot be made."""
+        if self.exists():
+            raise BadInputError(f"{self.path}: holds a run already; --resume goes on with it, or name another --run")
+        if self.path.is_file():
+            raise BadInputError(f"{self.path}: is a file; name another --run")
+        if self.path.exists() and any(entry for entry in self.path.iterdir() if entry.name != ".lock"):
+            raise BadInputError(f"{self.path}: is not empty and holds no run; name another --run")
+        try:
+            self.checkpoints.mkdir(parents=True)
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; the kernel lets go when this one ends, however it ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise MachineError(f"{self.path}: in use by process {lock.read() or '?'}; wait for it to end") from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            for folder in (self.path, self.checkpoints):
+                if folder.exists():
+                    remove_leftovers(folder)
+            yield
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write one of the run's JSON files, whole or not at all."""
+        write_whole(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def read_text(self, name: str) -> str:
+        """One of the run's text files. Raises BadInputError when this is no run, or it lacks the file."""
+        file = self.path / name
+        if not self.exists():
+            raise BadInputError(f"{self.path}: no run here; alexnet train makes one")
+        try:
+            return file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInputError(f"{file}: cannot be read ({error}); resume or train again") from error
+
+    def read_json(self, name: str) -> Any:
+        """One of the run's JSON files. Raises BadInputError when it is missing or damaged."""
+        try:
+            return json.loads(self.read_text(name))
+        except json.JSONDecodeError as error:
+            raise BadInputError(f"{self.path / name}: damaged ({error}); resume or train again") from error
+
+    def events(self) -> list[Event]:
+        """The journal's whole lines."""
+        journal = self.path / "journal.jsonl"
+        lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+class Journal:
+    """One JSON line for each event of a run.
+
+    Lines written after the last checkpoint are taken back on resuming, so that the journal tells each step once.
+    """
+
+    def __init__(self, folder: RunFolder, lines: int) -> None:
+        self.path = folder.path / "journal.jsonl"
+        self.lines = lines
+        self.listeners: list[Callable[[Event], None]] = []
+        try:
+            kept = self.path.read_bytes().splitlines(keepends=True)[:lines] if self.path.exists() else []
+            write_whole(self.path, b"".join(kept))
+            self._file = self.path.open("ab")
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    def write(self, **event: Any) -> None:
+        """Add a line and tell the listeners. Raises MachineError when the machine refuses."""
+        try:
+            self._file.write(json.dumps(event).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+        self.lines += 1
+        for listener in self.listeners:
+            listener(event)
+
+    def flush(self) -> None:
+        """Wait until every line is on the disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()

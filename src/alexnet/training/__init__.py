@@ -1,0 +1,1 @@
+"""Section 5: recipes, the update rule, schedules, and the loop."""

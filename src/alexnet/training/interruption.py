@@ -1,0 +1,30 @@
+"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on. A second one ends at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Whether someone asked for the end: `signal_number` is 0 until then."""
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.signal_number:
+            raise KeyboardInterrupt
+        self.signal_number = number
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Take the signals while the block runs."""
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

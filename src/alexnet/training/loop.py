@@ -1,0 +1,246 @@
+"""Section 5: the loop. Everything it needs to go on is in its checkpoints; everything random is derived."""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from alexnet.data.batches import Batch, Batches
+from alexnet.data.squares import Squares
+from alexnet.data.statistics import Statistics
+from alexnet.evaluation.predictions import predict
+from alexnet.network.alexnet import AlexNet
+from alexnet.runtime import checkpoint
+from alexnet.runtime.checkpoint import Checkpoint
+from alexnet.runtime.devices import Machine
+from alexnet.runtime.errors import AlexNetError, DivergedError, Interrupted
+from alexnet.runtime.run_folder import Journal, RunFolder
+from alexnet.training.interruption import Interruption
+from alexnet.training.progress import Display
+from alexnet.training.recipe import Recipe
+from alexnet.training.schedule import rate
+from alexnet.training.update import Update
+
+LINES_AN_EPOCH = 20  # of the journal
+SAVE_SECONDS = 600.0  # at the latest; every epoch's end saves too
+FLAT_STEPS = 200  # this long within FLAT of ln(classes) is worth a word
+FLAT = 0.01
+
+
+@dataclass
+class Position:
+    """Where the run stands: what a checkpoint remembers beside weights and velocity.
+
+    step          updates done
+    loss_sum      since the last training line, with `loss_steps` how many
+    flat_steps    for how long the loss has been at ln(classes)
+    errors        held-out top-1 errors, one an epoch
+    lines         of the journal
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    flat_steps: int = 0
+    errors: list[float] = field(default_factory=list)
+    lines: int = 0
+
+
+class Training:
+    """A run in progress: one network, its velocity, its data, its folder."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: AlexNet,
+        training: Squares,
+        held_out: Squares,
+        statistics: Statistics,
+        machine: Machine,
+        folder: RunFolder,
+        display: Display,
+    ) -> None:
+        self.recipe, self.machine, self.folder, self.display = recipe, machine, folder, display
+        self.held_out, self.statistics = held_out, statistics
+        self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.update = Update(self.network, recipe.learning)
+        self.batches = Batches(training, recipe.images, statistics, recipe.seed, recipe.learning.batch)
+        self.total_steps = recipe.learning.epochs * len(self.batches)
+        self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
+        self.position = Position()
+        self.interruption = Interruption()
+
+    def resume(self, path: Path) -> None:
+        """Go back to the checkpoint at `path`."""
+        saved = checkpoint.load(path)
+        self.network.load_state_dict(saved.weights)
+        for name, velocity in saved.velocity.items():
+            self.update.velocity[name].copy_(velocity)
+        self.position = Position(**saved.state)
+
+    def run(self) -> dict[str, Any]:
+        """Learn to the end and give the last judging.
+
+        Raises Interrupted after a signal and DivergedError before a step that is not finite, both with the run saved.
+        """
+        self.journal = Journal(self.folder, self.position.lines)
+        for event in self.folder.events():
+            if event["event"] == "training":
+                self.display.losses.append(event["loss"])
+        self.journal.listeners.append(self.display.event)
+        if writer := _tensorboard(self.folder.path, self.position.step):
+            self.journal.listeners.append(writer)
+        self.display.begin(self.total_steps, len(self.batches))
+        self.started, self.started_at = time.monotonic(), self.position.step
+        self.line_started, self.waited, self.seen, self.saved_at = self.started, 0.0, 0, self.started
+        try:
+            with self.interruption.watched():
+                while self.position.step < self.total_steps or len(self.position.errors) < self.recipe.learning.epochs:
+                    self._epoch()
+        finally:
+            self.journal.close()
+        judgings = [event for event in self.folder.events() if event["event"] == "judging"]
+        return judgings[-1]
+
+    def _epoch(self) -> None:
+        steps = len(self.batches)
+        epoch = len(self.position.errors)  # judged epochs: an epoch whose steps are done may still need judging
+        waiting = time.monotonic()
+        for batch in self.batches.epoch(epoch, self.position.step - epoch * steps):
+            self.waited += time.monotonic() - waiting
+            self._step(batch)
+            if self.position.step % self.line_every == 0 or self.position.step % steps == 0:
+                self._training_line(epoch)
+            if self.interruption.signal_number:
+                self._save()
+                raise Interrupted(
+                    f"{self.folder.path}: stopped after step {self.position.step:,} of {self.total_steps:,}, saved; "
+                    "the same command with --resume goes on",
+                    self.interruption.signal_number,
+                )
+            if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                self._save()
+            waiting = time.monotonic()
+        self._judge(epoch)
+        self._save()
+
+    def _step(self, batch: Batch) -> None:
+        self.network.train()
+        with self.machine.precision():
+            logits = self.network(self.machine.images(batch.images), (self.recipe.seed, self.position.step))
+        labels = torch.from_numpy(batch.labels).to(logits.device)
+        loss = F.cross_entropy(logits.float(), labels)  # the mean log-probability of the right label, negated
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"{self.folder.path}: the loss is {value} at step {self.position.step + 1:,} "
+                f"(rate {self._rate('fc8', False):g}); train again with a smaller --learning.rate"
+            )
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        self.update.step(self._rate)
+        self.position.step += 1
+        self.position.loss_sum += value
+        self.position.loss_steps += 1
+        self.seen += len(batch.labels)
+        pace = (time.monotonic() - self.started) / (self.position.step - self.started_at)
+        seconds_left = (self.total_steps - self.position.step) * pace
+        self.display.step(self.position.step, len(batch.labels) / pace, seconds_left)
+
+    def _rate(self, layer: str, bias: bool) -> float:
+        return rate(
+            self.recipe.learning,
+            layer,
+            bias=bias,
+            step=self.position.step,
+            steps_an_epoch=len(self.batches),
+            errors=self.position.errors,
+        )
+
+    def _training_line(self, epoch: int) -> None:
+        position, now = self.position, time.monotonic()
+        loss = position.loss_sum / position.loss_steps
+        seconds = now - self.line_started
+        self._watch_for_flatness(loss)
+        steps, position.loss_sum, position.loss_steps = position.loss_steps, 0.0, 0
+        self.journal.write(
+            event="training",
+            epoch=epoch + 1,
+            step=position.step,
+            loss=loss,
+            rate=self._rate("fc8", False),
+            images_per_second=round(self.seen / seconds, 3),
+            wait_seconds=round(self.waited, 4),
+            seconds_per_step=round(seconds / steps, 5),
+        )
+        self.line_started, self.waited, self.seen = now, 0.0, 0
+
+    def _watch_for_flatness(self, loss: float) -> None:
+        position, classes = self.position, self.network.lineage.classes
+        flat = abs(loss / math.log(classes) - 1) < FLAT
+        before = position.flat_steps
+        position.flat_steps = before + position.loss_steps if flat else 0
+        if before < FLAT_STEPS <= position.flat_steps:
+            self.journal.write(
+                event="notice",
+                step=position.step,
+                text=f"the loss has stayed at ln({classes}) = {math.log(classes):.2f}, chance, for "
+                f"{position.flat_steps} steps: the image may not reach the logits. The paper's initial values do this "
+                "for thousands of steps; --recipe default, or --network.initial scaled, does not. Other causes: a rate "
+                "too small, or labels that do not go with the pictures.",
+            )
+
+    def _judge(self, epoch: int) -> None:
+        def progress(done: int, total: int) -> None:
+            self.display.work("judging", done, total)
+
+        judged = predict(
+            self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress
+        )
+        top1, top5 = judged.errors()
+        self.journal.write(
+            event="judging", epoch=epoch + 1, step=self.position.step, top1_error=top1, top5_error=top5, views=1
+        )
+        self.position.errors.append(top1)
+        self.line_started, self.waited = time.monotonic(), 0.0
+
+    def _save(self) -> None:
+        """Save, or keep going with a word where the machine refuses and the run is not at its end."""
+        self.saved_at = time.monotonic()
+        self.position.lines = self.journal.lines
+        state = asdict(self.position)
+        try:
+            self.journal.flush()
+            weights = dict(self.network.state_dict())
+            checkpoint.save(
+                self.folder.checkpoints, self.position.step, Checkpoint(weights, self.update.velocity, state)
+            )
+        except ValueError as error:
+            raise DivergedError(
+                f"{self.folder.path}: {error} at step {self.position.step:,}; train again with a smaller --learning.rate"
+            ) from error
+        except AlexNetError as error:
+            if self.interruption.signal_number or self.position.step == self.total_steps:
+                raise
+            self.display.say(f"{error}; step {self.position.step:,} is not saved, the next save tries again")
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    """A listener that writes TensorBoard's events, where TensorBoard is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+
+    def write(event: dict[str, Any]) -> None:
+        for name in ("loss", "rate", "images_per_second", "top1_error", "top5_error"):
+            if name in event:
+                writer.add_scalar(f"{event['event']}/{name}", event[name], event["step"])  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    return write

@@ -1,0 +1,227 @@
+"""Every number of a run, as one frozen value. No torch here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from math import isfinite
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from alexnet.data.augment import Images
+from alexnet.network.lineages import LINEAGES, Lineage, lineage
+from alexnet.network.scaling import scaled
+from alexnet.runtime.errors import BadInputError, UsageError
+from alexnet.runtime.suggestions import did_you_mean
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network.
+
+    lineage    a historical variant's name
+    initial    "lineage": its own initial values; "scaled": deviations that keep the signal's size, biases 0
+    """
+
+    lineage: str = "paper"
+    initial: Literal["lineage", "scaled"] = "lineage"
+
+    def build(self) -> Lineage:
+        """The layer table that these choices give."""
+        known = lineage(self.lineage)
+        return scaled(known) if self.initial == "scaled" else known
+
+
+@dataclass(frozen=True)
+class Change:
+    """From `epoch` on (the first is 0), the rate of some layers is `factor` times learning.rate; 0 freezes them."""
+
+    epoch: int
+    factor: float
+    layers: tuple[str, ...] = ()  # none named: all
+    parameters: Literal["weights", "biases", "both"] = "both"
+
+
+@dataclass(frozen=True)
+class Learning:
+    """Section 5.
+
+    epochs        passes over the training images
+    batch         images a step
+    rate          learning rate at the start
+    momentum      share of the velocity that a step keeps
+    decay         weight decay
+    layer_decay   layers with a decay of their own
+    bias_rate     the biases' rate, in rates of the weights (2 in 2012)
+    bias_decay    whether biases decay too (not in 2012)
+    schedule      "stall": a tenth whenever the held-out error stops improving, at most three times (the paper);
+                  "fixed": `changes`, epoch by epoch (what was really run); "falling": a short warm-up, then down to 0
+                  in a straight line
+    patience      epochs without improvement that count as a stall
+    changes       of a fixed schedule, planned for `planned_epochs`; stretched in proportion for other lengths
+    """
+
+    epochs: int = 90
+    batch: int = 128
+    rate: float = 0.01
+    momentum: float = 0.9
+    decay: float = 0.0005
+    layer_decay: tuple[tuple[str, float], ...] = ()
+    bias_rate: float = 1.0
+    bias_decay: bool = True
+    schedule: Literal["stall", "fixed", "falling"] = "stall"
+    patience: int = 3
+    changes: tuple[Change, ...] = ()
+    planned_epochs: int = 90
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Section 3.2: processes that the towers are divided over. One process computes both today."""
+
+    towers: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run, whole: the same recipe on the same data and machine gives the same bits."""
+
+    name: str
+    seed: int = 0
+    network: NetworkChoice = NetworkChoice()
+    images: Images = Images()
+    learning: Learning = Learning()
+    parallel: Parallel = Parallel()
+
+    def check(self) -> "Recipe":
+        """Raise UsageError for a number that cannot work; otherwise itself."""
+        table = self.network.build()
+        learning, images = self.learning, self.images
+        rules = (
+            ("seed", self.seed >= 0, "is a whole number from 0"),
+            ("learning.epochs", learning.epochs >= 1, "is at least 1"),
+            ("learning.batch", 1 <= learning.batch <= 2**16, "is between 1 and 65536"),
+            ("learning.rate", isfinite(learning.rate) and learning.rate > 0, "is above 0"),
+            ("learning.momentum", 0 <= learning.momentum < 1, "is at least 0 and below 1"),
+            ("learning.decay", isfinite(learning.decay) and learning.decay >= 0, "is at least 0"),
+            ("learning.bias_rate", isfinite(learning.bias_rate) and learning.bias_rate >= 0, "is at least 0"),
+            ("learning.patience", learning.patience >= 1, "is at least 1"),
+            ("learning.planned_epochs", learning.planned_epochs >= 1, "is at least 1"),
+            ("images.patch", images.patch == table.side, f"is {table.side} for the lineage {table.name}"),
+            ("images.side", images.patch <= images.side <= 4096, "is at least images.patch, at most 4096"),
+            (
+                "images.positions",
+                1 <= images.positions <= images.side - images.patch + 1,
+                "is at least 1, at most images.side - images.patch + 1",
+            ),
+            ("images.patch_shared_by", images.patch_shared_by >= 1, "is at least 1"),
+            ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),
+            ("images.colour_until", images.colour_until >= 0, "is at least 0"),
+            ("parallel.towers", self.parallel.towers == 1, "is 1: one process computes every tower"),
+        )
+        for field, holds, rule in rules:
+            if not holds:
+                raise UsageError(f"--{field}: {rule}; the recipe {self.name} has {_value(self, field)}")
+        return self
+
+    def altered(self, settings: Mapping[str, str]) -> "Recipe":
+        """The recipe with some numbers set by their dotted names, as on the command line.
+
+        Raises UsageError for an unknown name (with the nearest one) or a value of another kind.
+        """
+        recipe = self
+        for name, text in settings.items():
+            recipe = _set(recipe, name.split("."), name, text)
+        return recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `recipe.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> "Recipe":
+        """Read `recipe.json`. Raises BadInputError naming the file when a field is missing, unknown or of another kind."""
+        try:
+            recipe: Recipe = _build(cls, json.loads(text))
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadInputError(f"{name}: not a recipe of this version ({error}); train again") from error
+        return recipe
+
+
+def settable() -> dict[str, tuple[type, str]]:
+    """Every dotted name that can be set, with its kind and what it means (from the docstrings above)."""
+    found: dict[str, tuple[type, str]] = {}
+    for field, kind in get_type_hints(Recipe).items():
+        if is_dataclass(kind):
+            lines = (kind.__doc__ or "").splitlines()
+            for name, inner in get_type_hints(kind).items():
+                if get_origin(inner) is not tuple:
+                    meaning = next((line.split(None, 1)[1] for line in lines if line.split()[:1] == [name]), "")
+                    found[f"{field}.{name}"] = (inner, meaning.strip())
+        elif field != "name":
+            found[field] = (kind, "everything random in the run is a function of it")
+    return found
+
+
+def differences(recipe: Recipe, other: Recipe) -> list[str]:
+    """The dotted names of the fields whose values differ."""
+    one, two = (_flat(asdict(each)) for each in (recipe, other))
+    return [name for name in one if one[name] != two.get(name)]
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flat
+
+
+def _value(recipe: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        recipe = getattr(recipe, name)
+    return recipe
+
+
+def _set(part: Any, path: list[str], dotted: str, text: str) -> Any:
+    known = settable()
+    if dotted not in known:
+        raise UsageError(f"--{dotted}: no such option; {did_you_mean(dotted, known)}")
+    name, *rest = path
+    value = _set(getattr(part, name), rest, dotted, text) if rest else _parsed(known[dotted][0], dotted, text)
+    return replace(part, **{name: value})
+
+
+def _parsed(kind: Any, dotted: str, text: str) -> Any:
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if text not in choices:
+            raise UsageError(f"--{dotted}: {text!r} is not a choice; {did_you_mean(text, choices)}")
+        return text
+    if dotted == "network.lineage" and text not in LINEAGES:
+        raise UsageError(f"--{dotted}: {text!r} is no lineage; {did_you_mean(text, LINEAGES)}")
+    words = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+    try:
+        return words[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        expected = {int: "a whole number", float: "a number", bool: "yes or no"}.get(kind, "something else")
+        raise UsageError(f"--{dotted}: {text!r} is not {expected}") from None
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """A value of `kind` (a dataclass, a tuple or a plain kind) from what JSON gives."""
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        if set(value) != {field.name for field in fields(kind)}:
+            raise ValueError(f"fields {sorted(set(value) ^ set(hints))}")
+        return kind(**{name: _build(hints[name], each) for name, each in value.items()})  # type: ignore[operator]
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        return tuple(_build(one, each) for one, each in zip(kinds, value, strict=True))
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{value!r}")
+        return value
+    plain = (int, float) if kind is float else kind
+    if kind is not NoneType and (not isinstance(value, plain) or (isinstance(value, bool) and kind is not bool)):
+        raise ValueError(f"{value!r} is not {kind.__name__}")
+    return value

@@ -1,0 +1,51 @@
+"""Section 5: how the learning rate changes. Pure functions of the recipe and of what has happened so far."""
+
+from collections.abc import Sequence
+
+from alexnet.training.recipe import Change, Learning
+
+WARM_UP = 20  # steps over which a falling schedule rises to its rate
+DROPS = 3  # how often the paper's rate was divided by ten
+
+
+def tenths(errors: Sequence[float], patience: int) -> int:
+    """How often the rate has been divided by ten: whenever the error stopped improving, at most three times.
+
+    errors   held-out top-1 errors, one an epoch
+    """
+    best, stalled, drops = float("inf"), 0, 0
+    for error in errors:
+        best, stalled = (error, 0) if error < best else (best, stalled + 1)
+        if stalled >= patience and drops < DROPS:
+            drops, stalled = drops + 1, 0
+    return drops
+
+
+def stretched(epoch: int, learning: Learning) -> int:
+    """When a change planned for `epoch` comes in a run of another length."""
+    return round(epoch * learning.epochs / learning.planned_epochs)
+
+
+def rate(
+    learning: Learning, layer: str, *, bias: bool, step: int, steps_an_epoch: int, errors: Sequence[float]
+) -> float:
+    """The rate of one layer's weights or biases at `step` (from 0) of the run; 0 freezes them.
+
+    errors   held-out top-1 errors of the epochs so far
+    """
+    base = learning.rate * (learning.bias_rate if bias else 1)
+    if learning.schedule == "stall":
+        return base * 0.1 ** tenths(errors, learning.patience)
+    if learning.schedule == "falling":
+        whole = learning.epochs * steps_an_epoch
+        return base * min(1, (step + 1) / min(WARM_UP, whole)) * (1 - step / whole)
+    factor = 1.0
+    for change in learning.changes:
+        if stretched(change.epoch, learning) <= step // steps_an_epoch and _concerns(change, layer, bias):
+            factor = change.factor
+    return base * factor
+
+
+def _concerns(change: Change, layer: str, bias: bool) -> bool:
+    kind = "biases" if bias else "weights"
+    return change.parameters in (kind, "both") and (not change.layers or layer in change.layers)

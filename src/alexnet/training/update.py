@@ -1,0 +1,54 @@
+"""Section 5: the update rule.
+
+    v <- 0.9 v - 0.0005 rate w - rate <dL/dw>        w <- w + v
+
+The rate stands inside the velocity, so what was gathered at an old rate keeps it: not PyTorch's SGD, once rates change.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from alexnet.network.alexnet import AlexNet
+from alexnet.training.recipe import Learning
+
+Rate = Callable[[str, bool], float]  # layer, bias -> rate
+
+
+class Update:
+    """The velocities of a network's parameters, and the step that moves both.
+
+    `velocity` maps each parameter's name to float32 of its shape, zero at first.
+    """
+
+    def __init__(self, network: AlexNet, learning: Learning) -> None:
+        self.momentum = learning.momentum
+        self.velocity = {name: torch.zeros_like(parameter) for name, parameter in network.named_parameters()}
+        self._parameters = dict(network.named_parameters())
+        self._kinds: dict[str, tuple[str, bool, float]] = {}  # layer, bias, decay
+        places = {place: name for name, place in network.steps}
+        own_decay = dict(learning.layer_decay)
+        for name in self._parameters:
+            place, _, kind = name.rpartition(".")
+            bias = kind == "bias"
+            decay = own_decay.get(places[place], learning.decay)
+            self._kinds[name] = (places[place], bias, 0.0 if bias and not learning.bias_decay else decay)
+
+    @torch.no_grad()
+    def step(self, rate: Rate) -> None:
+        """Move every parameter by its gradient. A layer at rate 0 stays as it is: no decay, no momentum."""
+        together: dict[tuple[float, float], list[str]] = defaultdict(list)
+        for name, (layer, bias, decay) in self._kinds.items():
+            if (now := rate(layer, bias)) > 0:
+                together[now, decay].append(name)
+        for (now, decay), names in together.items():
+            weights: list[Tensor] = [self._parameters[name] for name in names]
+            velocities = [self.velocity[name] for name in names]
+            gradients = [gradient for weight in weights if (gradient := weight.grad) is not None]
+            torch._foreach_mul_(velocities, self.momentum)
+            if decay:
+                torch._foreach_add_(velocities, weights, alpha=-decay * now)
+            torch._foreach_add_(velocities, gradients, alpha=-now)
+            torch._foreach_add_(weights, velocities)
