@@ -10,7 +10,7 @@ _PUBLIC = {
     "Classifier": "alexnet.classifier",
     "Recipe": "alexnet.training.recipe",
 }
-__all__ = ["AlexNet", "Classifier", "Recipe"]  # noqa: F822
+__all__ = ["AlexNet", "Classifier", "Recipe"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,10 +28,17 @@ class Classifier:
     """
 
     def __init__(
-        self, network: AlexNet, classes: tuple[str, ...], recipe: Recipe, statistics: Statistics, machine: Machine
+        self,
+        network: AlexNet,
+        classes: tuple[str, ...],
+        recipe: Recipe,
+        statistics: Statistics,
+        machine: Machine,
+        step: str,
     ) -> None:
         self.network = network.to(machine.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.classes, self.recipe, self.statistics, self.machine = classes, recipe, statistics, machine
+        self.checkpoint = step  # "step-000000123"
 
     @classmethod
     def load(cls, run: str | Path) -> Self:
@@ -43,12 +50,13 @@ class Classifier:
         folder = RunFolder(Path(run))
         recipe = Recipe.from_json(folder.read_text("recipe.json"), str(folder.path / "recipe.json"))
         classes = tuple(folder.read_json("classes.json"))
-        path = checkpoint.newest(folder.checkpoints)
+        path = checkpoint.newest(folder.checkpoints, only=checkpoint.WEIGHTS)
         if path is None:
             raise BadInputError(f"{run}: nothing learned yet; alexnet train --resume goes on with it")
         network = AlexNet(recipe.network.build(), classes=len(classes))
-        put_weights(network, checkpoint.load_weights(path), str(path / "weights.safetensors"))
-        return cls(network, classes, recipe, Statistics.read(folder.path / STATISTICS), this_machine())
+        put_weights(network, checkpoint.read_tensors(path / checkpoint.WEIGHTS), str(path / checkpoint.WEIGHTS))
+        statistics = Statistics.read(folder.path / STATISTICS)
+        return cls(network, classes, recipe, statistics, this_machine(), path.name)
 
     def classify(self, image: str | Path | Pixels, views: int = 1) -> list[tuple[str, float]]:
         """The five most probable classes and their probabilities, the most probable first.
@@ -70,7 +78,8 @@ class Classifier:
         ((corner, mirrored),) = views(images, 1)
         patch = altered(self._square(image), view(images, 1, corner, mirrored), images, self.statistics)
         with torch.inference_mode():
-            return self.network.activations(self.machine.images(patch), *names)
+            found: dict[str, Tensor] = self.network.activations(self.machine.images(patch), *names)
+        return found
 
     def code(self, image: str | Path | Pixels) -> Tensor:
         """Section 6.1: the activities of the last hidden layer, float32[4096], before dropout's halving."""

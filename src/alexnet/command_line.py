@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from alexnet.runtime.errors import AlexNetError, BadInputError, UsageError
+from alexnet.runtime.errors import AlexNetError, BadInputError, Interrupted, MachineError, UsageError, explain_os_error
 from alexnet.runtime.suggestions import did_you_mean
 
 Result = dict[str, Any]
@@ -25,8 +25,11 @@ HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was r
   report RUN                  one HTML page: curves, kernels, predictions, numbers
 
 DATA is `digits` (built in), a folder of class folders (with or without train/ and val/), Parquet in the Hugging Face
-layout, or CIFAR-10's own files. `alexnet VERB --help` lists a verb's options; --json makes the last line of output JSON.
+layout, or CIFAR-10's own files. `alexnet VERB --help` lists a verb's options; --json makes the last line JSON.
 """
+
+
+PAPER_ERRORS = {1: "39.0 % top-1, 18.3 % top-5, one view", 10: "37.5 % top-1, 17.0 % top-5, ten views averaged"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -127,11 +130,11 @@ def train(words: Sequence[str]) -> Result:
     from alexnet.training.train import train
 
     dataset = open_dataset(options.data)
-    recipe = recipe_named(options.recipe, len(dataset.training)).altered(settings)
+    recipe = recipe_named(options.recipe, len(dataset.training), dataset.reflects).altered(settings)
     run = options.run or _new_run(recipe.name, options.data)
     with Display(options.quiet) as display:
         result = train(recipe, dataset, run, display, resume=options.resume)
-        _write_report(run, dataset, display.tell)
+        _write_report(run, display.tell)
     print(
         f"{run}: error {result['top1_error']:.2%} top-1, {result['top5_error']:.2%} top-5 on held-out pictures (one "
         f"view), {result['images_per_second']:,.0f} images/s"
@@ -164,6 +167,7 @@ def evaluate(words: Sequence[str]) -> Result:
     if len(judged) > 1:
         print(_errors_line(f"average of {len(judged)} runs", top1, top5, options.views))
     print(f"{len(together.labels):,} images ({dataset.judged_by}), each counted once")
+    print(f"as the paper reports: {PAPER_ERRORS[options.views]} (ILSVRC-2010 test, Section 6)")
     return {
         "images": len(together.labels),
         "top1_error": top1,
@@ -208,16 +212,14 @@ def classify(words: Sequence[str]) -> Result:
 
 
 def report(words: Sequence[str]) -> Result:
-    """`alexnet report RUN [--data DATA]`."""
+    """`alexnet report RUN`."""
     parser = _parser("report", "One self-contained HTML page about a run.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", help="pictures for the top-five panels; those of the last report otherwise")
     options = parser.read(words)
 
-    from alexnet.data.sources import open_dataset
     from alexnet.report.page import write_report
 
-    page = write_report(options.run, open_dataset(options.data) if options.data else None)
+    page = write_report(options.run)
     print(page)
     return {"report": str(page)}
 
@@ -247,19 +249,26 @@ def main(words: Sequence[str] | None = None) -> int:
     except AlexNetError as error:
         _complain(verb, error)
         return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `| head`: nobody is left to read
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        _complain(verb, explain_os_error(error, error.filename or verb))
+        return MachineError.exit_code
+    except MemoryError:
+        _complain(verb, MachineError("memory: not enough; end other programs, or use a smaller --learning.batch"))
+        return MachineError.exit_code
     except KeyboardInterrupt:
         print(f"alexnet {verb}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `| head`: nobody is left to read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0
 
 
 def _complain(verb: str, error: AlexNetError) -> None:
     # One line, whatever a file is called: names may hold newlines and terminal escapes.
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
-    print(f"alexnet {verb}: error: {line}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+    kind = "" if isinstance(error, Interrupted) else "error: "
+    print(f"alexnet {verb}: {kind}{line}".encode(errors="backslashreplace").decode(), file=sys.stderr)
 
 
 def _errors_line(what: str, top1: float, top5: float, views: int) -> str:
@@ -286,12 +295,11 @@ def _new_run(recipe: str, data: str) -> Path:
     return path
 
 
-def _write_report(run: Path, dataset: Any, tell: Callable[[str], None]) -> None:
+def _write_report(run: Path, tell: Callable[[str], None]) -> None:
     """The page that ends a run; a run without matplotlib is still a run."""
     from alexnet.report.page import write_report
-    from alexnet.runtime.errors import MachineError
 
     try:
-        tell(f"report: {write_report(run, dataset)}")
+        tell(f"report: {write_report(run)}")
     except MachineError as error:
         tell(f"no report: {error}")

@@ -1,6 +1,7 @@
 """Section 6: judge a run on a dataset's held-out pictures, and keep what it said."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,8 @@ from alexnet.classifier import Classifier
 from alexnet.data.pictures import Dataset, Pictures
 from alexnet.data.squares import Squares
 from alexnet.evaluation.predictions import Predictions, predict
-from alexnet.runtime import checkpoint
 from alexnet.runtime.commit import write_whole
 from alexnet.runtime.errors import BadInputError
-from alexnet.runtime.run_folder import RunFolder
 
 Work = Callable[[str, int, int], None]
 
@@ -27,9 +26,7 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
     """
     classifier = Classifier.load(run)
     pictures = renumbered(dataset, classifier.classes, run)
-    newest = checkpoint.newest(RunFolder(run).checkpoints)
-    assert newest is not None
-    kept = run / "predictions" / f"{newest.name}-{dataset.digest[:16]}-{views}-views.safetensors"
+    kept = _place(run, classifier.checkpoint, dataset.digest, views)
     if (known := _read(kept, views)) is not None:
         return known
     images = classifier.recipe.images
@@ -42,6 +39,12 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
     return judged
 
 
+def kept_predictions(run: Path, step: str, digest: str) -> list[Predictions]:
+    """What the run's checkpoint `step` is known to say about the data of that digest, by number of views."""
+    known = (_read(_place(run, step, digest, views), views) for views in (1, 10))
+    return [predictions for predictions in known if predictions is not None]
+
+
 def renumbered(dataset: Dataset, classes: tuple[str, ...], run: Path) -> Pictures:
     """The dataset's held-out pictures with labels in the run's numbering. Raises BadInputError for other classes."""
     if unknown := [name for name in dataset.classes if name not in classes]:
@@ -50,8 +53,11 @@ def renumbered(dataset: Dataset, classes: tuple[str, ...], run: Path) -> Picture
             f"{classes[0]} to {classes[-1]}"
         )
     numbers = np.array([classes.index(name) for name in dataset.classes], dtype=np.int64)
-    held_out = dataset.held_out
-    return Pictures(numbers[held_out.labels], held_out.names, held_out.pixels)
+    return replace(dataset.held_out, labels=numbers[dataset.held_out.labels])
+
+
+def _place(run: Path, step: str, digest: str, views: int) -> Path:
+    return run / "predictions" / f"{step}-{digest[:16]}-{views}-views.safetensors"
 
 
 def _read(path: Path, views: int) -> Predictions | None:

@@ -38,7 +38,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps in an epoch."""
-        return -(-len(self.squares) // self.batch)
+        return (len(self.squares) + self.batch - 1) // self.batch
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, both counted from 0. Raises BadInputError naming a damaged picture."""
@@ -46,6 +46,7 @@ class Batches:
         samples = order(self.images, self.seed, epoch, count)
         alterations = drawn(self.images, self.statistics, self.seed, epoch, count)
         with ThreadPoolExecutor(1) as ahead:
+
             def begin(step: int):  # type: ignore[no-untyped-def]
                 return ahead.submit(self._make, samples, alterations, step)
 

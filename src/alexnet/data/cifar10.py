@@ -38,7 +38,7 @@ def read_cifar10(folder: Path) -> Dataset:
 
 
 def _pictures(files: list[Path], read: Callable[[bytes], Batch]) -> Pictures:
-    labels, planes, names = [], [], []
+    labels, planes, keys = [], [], []
     for file in files:
         try:
             some_labels, some_planes = read(file.read_bytes())
@@ -48,9 +48,10 @@ def _pictures(files: list[Path], read: Callable[[bytes], Batch]) -> Pictures:
             raise BadInputError(f"{file}: not a CIFAR-10 batch ({error}); fetch it again") from error
         labels.append(some_labels)
         planes.append(some_planes)
-        names += [f"{file}:image {number}" for number in range(len(some_labels))]
+        keys += [f"{file.name}:image {number}" for number in range(len(some_labels))]
     pixels = np.concatenate(planes).reshape(-1, 3, 32, 32)
-    return Pictures(np.concatenate(labels), names, lambda i: np.ascontiguousarray(pixels[i].transpose(1, 2, 0)))
+    where = f"{files[0].parent}/"
+    return Pictures(np.concatenate(labels), keys, where, lambda i: np.ascontiguousarray(pixels[i].transpose(1, 2, 0)))
 
 
 def _read_binary(content: bytes) -> Batch:

@@ -1,4 +1,4 @@
-"""The one way a picture becomes pixels, for training, judging and classifying alike. The only door to Pillow's decoders.
+"""The one way a picture becomes pixels, for training, judging and classifying alike. The only door to Pillow.
 
 Formats are told by content, never by name. EXIF rotation is applied (the 2012 program had none), transparency is laid
 on white, 16-bit grey is scaled, CMYK is converted by Pillow.
@@ -38,7 +38,7 @@ def decode(encoded: bytes, name: str) -> Pixels:
             with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 if image.width * image.height > LARGEST:
                     raise BadInputError(
-                        f"{name}: {image.width} x {image.height} pixels are more than {LARGEST:,}; make it smaller first"
+                        f"{name}: {image.width} x {image.height} pixels exceed {LARGEST:,}; make it smaller first"
                     )
                 image.load()
                 return np.asarray(_rgb(_upright(image)))
@@ -93,7 +93,7 @@ def square(pixels: Pixels, side: int, shape: str = "cropped") -> Pixels:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001  a damaged EXIF block must not cost the picture
+    except Exception:
         return image
 
 

@@ -1,5 +1,7 @@
 """The handwritten digits that come with scikit-learn: 1797 grey images of 8 x 8, on every machine without a network."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from alexnet.data.pictures import Dataset, Pictures, hold_out
@@ -14,8 +16,12 @@ def read_digits() -> Dataset:
         raise MachineError("scikit-learn: holds the built-in digits; pip install 'alexnet[digits]'") from None
     digits = load_digits()
     grey = (digits.images * (255 / 16)).round().astype(np.uint8)
-    names = [f"digit {number}" for number in range(len(grey))]
+    keys = [f"digit {number}" for number in range(len(grey))]
     pictures = Pictures(
-        digits.target.astype(np.int64), names, lambda i: np.ascontiguousarray(np.repeat(grey[i][:, :, None], 3, axis=2))
+        digits.target.astype(np.int64),
+        keys,
+        "",
+        lambda i: np.ascontiguousarray(np.repeat(grey[i][:, :, None], 3, axis=2)),
     )
-    return hold_out("scikit-learn's handwritten digits", tuple("0123456789"), pictures, names)
+    dataset = hold_out("scikit-learn's handwritten digits", tuple("0123456789"), pictures)
+    return replace(dataset, reflects=False)

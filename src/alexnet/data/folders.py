@@ -1,6 +1,7 @@
 """Folders of class folders, with or without `train/` and `val/`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,14 @@ def read_folders(path: Path) -> Dataset:
     training = next((names[name] for name in TRAINING if name in names), None)
     held_out = next((names[name] for name in HELD_OUT if name in names), None)
     if training is None or held_out is None:
-        classes, pictures, keys = _pictures(path, training or path)
-        return hold_out(f"{len(classes)} class folders", classes, pictures, keys)
-    classes, pictures, _ = _pictures(training, training)
-    others, judged, _ = _pictures(held_out, held_out)
+        classes, pictures = _pictures(path, training or path)
+        return hold_out(f"{len(classes)} class folders", classes, pictures)
+    classes, pictures = _pictures(training, training)
+    others, judged = _pictures(held_out, held_out)
     if unknown := sorted(set(others) - set(classes)):
         raise BadInputError(f"{held_out / unknown[0]}: class is not in {training}; add it there or remove it here")
     renumbered = np.array([classes.index(name) for name in others], dtype=np.int64)
-    judged = Pictures(renumbered[judged.labels], judged.names, judged.pixels)
+    judged = replace(judged, labels=renumbered[judged.labels])
     found = f"{training.name}/ and {held_out.name}/ with {len(classes)} class folders"
     return Dataset(found, classes, pictures, judged, f"the pictures in {held_out.name}/")
 
@@ -50,14 +51,12 @@ def _files(folder: Path) -> list[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         found += [
-            Path(parent, name)
-            for name in sorted(files)
-            if not name.startswith(".") and name.lower().endswith(ENDINGS)
+            Path(parent, name) for name in sorted(files) if not name.startswith(".") and name.lower().endswith(ENDINGS)
         ]
     return found
 
 
-def _pictures(where: Path, root: Path) -> tuple[tuple[str, ...], Pictures, list[str]]:
+def _pictures(where: Path, root: Path) -> tuple[tuple[str, ...], Pictures]:
     classes = _folders(root)
     files: list[Path] = []
     labels: list[int] = []
@@ -69,5 +68,5 @@ def _pictures(where: Path, root: Path) -> tuple[tuple[str, ...], Pictures, list[
         labels += [label] * len(members)
     numbers = np.array(labels, dtype=np.int64)
     check_classes([folder.name for folder in classes], numbers, str(where))
-    pictures = Pictures(numbers, [str(file) for file in files], lambda i: read(files[i]))
-    return tuple(folder.name for folder in classes), pictures, [file.relative_to(root).as_posix() for file in files]
+    keys = [file.relative_to(root).as_posix() for file in files]
+    return tuple(folder.name for folder in classes), Pictures(numbers, keys, f"{root}/", lambda i: read(files[i]))

@@ -34,7 +34,7 @@ def read_parquet(path: Path) -> Dataset:
     check_classes(classes, pictures.labels, str(path))
     found = f"Parquet of the hub's layout, split{'s' if len(splits) > 1 else ''} {', '.join(sorted(splits))}"
     if held_out is None:
-        return hold_out(found, classes, pictures, [name.rpartition("/")[2] for name in pictures.names])
+        return hold_out(found, classes, pictures)
     others, judged = _read(splits[held_out])
     if others != classes:
         raise BadInputError(f"{splits[held_out][0]}: its classes differ from those of {splits[training][0]}")
@@ -49,7 +49,7 @@ def _read(files: list[Path]) -> tuple[tuple[str, ...], Pictures]:
         raise MachineError("pyarrow: needed to read Parquet; pip install 'alexnet[parquet]'") from None
     encoded: list[Any] = []
     labels: list[int] = []
-    names: list[str] = []
+    keys: list[str] = []
     classes: tuple[str, ...] = ()
     for file in files:
         try:
@@ -60,12 +60,13 @@ def _read(files: list[Path]) -> tuple[tuple[str, ...], Pictures]:
         column = table.column(picture).combine_chunks()
         encoded += column.field("bytes").to_pylist()
         labels += table.column(label).to_pylist()
-        names += [f"{file}:row {row}" for row in range(table.num_rows)]
+        keys += [f"{file.name}:row {row}" for row in range(table.num_rows)]
     numbers = np.array(labels, dtype=np.int64)
     if len(numbers) == 0 or numbers.min() < 0 or (classes and numbers.max() >= len(classes)):
         raise BadInputError(f"{files[0]}: no rows, or a label outside its {len(classes)} classes")
     classes = classes or tuple(str(number) for number in range(int(numbers.max()) + 1))
-    return classes, Pictures(numbers, names, lambda i: decode(encoded[i] or b"", names[i]))
+    where = f"{files[0].parent}/"
+    return classes, Pictures(numbers, keys, where, lambda i: decode(encoded[i] or b"", where + keys[i]))
 
 
 def _columns(schema: Any, file: Path) -> tuple[str, str, tuple[str, ...]]:

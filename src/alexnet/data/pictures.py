@@ -18,12 +18,14 @@ class Pictures:
     """A list of labelled pictures, decoded when asked for.
 
     labels   int64[N]
-    names    what to call each in errors and reports: "photos/cat/1.jpg"
+    keys     what stays the same for each wherever the data lies: "cat/1.jpg"
+    where    what stands before a key to name the picture to a person: "photos/"
     pixels   number -> uint8[H, W, 3]; raises BadInputError naming the picture
     """
 
     labels: NDArray[np.int64]
-    names: Sequence[str]
+    keys: Sequence[str]
+    where: str
     pixels: Callable[[int], Pixels]
 
     def __len__(self) -> int:
@@ -32,7 +34,7 @@ class Pictures:
     def choose(self, numbers: NDArray[np.int64]) -> "Pictures":
         """These pictures only, in this order."""
         return Pictures(
-            self.labels[numbers], [self.names[i] for i in numbers], lambda i: self.pixels(int(numbers[i]))
+            self.labels[numbers], [self.keys[i] for i in numbers], self.where, lambda i: self.pixels(int(numbers[i]))
         )
 
 
@@ -42,6 +44,7 @@ class Dataset:
 
     found      what was recognized, for people
     judged_by  what the held-out pictures are, for people
+    reflects   whether a mirrored picture is still one of its class; a mirrored digit is not
     """
 
     found: str
@@ -49,12 +52,13 @@ class Dataset:
     training: Pictures
     held_out: Pictures
     judged_by: str
+    reflects: bool = True
 
     @property
     def digest(self) -> str:
-        """SHA-256 over class list, labels and names: what a resumed run must find unchanged."""
+        """SHA-256 over class list, labels and keys: what a resumed run must find unchanged."""
         content = sha256()
-        for part in (self.classes, self.training.names, self.held_out.names):
+        for part in (self.classes, self.training.keys, self.held_out.keys):
             content.update("\0".join(part).encode("utf-8", "surrogateescape") + b"\1")
         for labels in (self.training.labels, self.held_out.labels):
             content.update(labels.astype("<i8").tobytes())
@@ -70,20 +74,20 @@ def check_classes(classes: Sequence[str], labels: NDArray[np.int64], where: str)
         raise BadInputError(f"{where}: class {classes[empty[0]]} has no pictures; add some or remove the class")
 
 
-def hold_out(found: str, classes: tuple[str, ...], pictures: Pictures, keys: Sequence[str]) -> Dataset:
+def hold_out(found: str, classes: tuple[str, ...], pictures: Pictures) -> Dataset:
     """Divide pictures that have no split: one in five of each class is held out, chosen by a digest of its key.
-
-    keys   what stays the same for a picture wherever the folder lies: "cat/1.jpg"
 
     The choice is repeatable, and a picture that is added later moves no more than one other. A class of one picture
     cannot be judged: raises BadInputError.
     """
-    order = np.array([sha256(key.encode("utf-8", "surrogateescape")).hexdigest() for key in keys])
+    order = np.array([sha256(key.encode("utf-8", "surrogateescape")).hexdigest() for key in pictures.keys])
     held_out = np.zeros(len(pictures), dtype=bool)
     for label, name in enumerate(classes):
         members = np.flatnonzero(pictures.labels == label)
         if len(members) < 2:
-            raise BadInputError(f"{pictures.names[members[0]]}: the only picture of class {name}; add more")
+            raise BadInputError(
+                f"{pictures.where}{pictures.keys[members[0]]}: the only picture of class {name}; add more"
+            )
         share = max(1, len(members) // HELD_OUT_SHARE)
         held_out[members[np.argsort(order[members])][:share]] = True
     return Dataset(

@@ -19,7 +19,9 @@ def open_dataset(source: str) -> Dataset:
     if source == "digits":
         return read_digits()
     if not source or not path.exists():
-        raise BadInputError(f"{source or repr(source)}: no such file or folder; name a folder of class folders, or digits")
+        raise BadInputError(
+            f"{source or repr(source)}: no such file or folder; name a folder of class folders, or digits"
+        )
     if parquet_files(path):
         return read_parquet(path)
     if path.is_dir():

@@ -1,6 +1,5 @@
 """Section 2: top-1 and top-5 error, with the 2012 program's rule for ties."""
 
-import torch
 from torch import Tensor
 
 

@@ -1,5 +1,6 @@
 """Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -50,9 +51,8 @@ class AlexNet(nn.Module):
         dropout_seed   (seed, step): the masks are a function of it and the layer; PyTorch's own generator without it
         returns        float[N, classes]
         """
-        for _, images in self._walk(images, dropout_seed):  # noqa: B020  (each layer's output is the next one's input)
-            pass
-        return images
+        *_, (_, logits) = deque(self._walk(images, dropout_seed), maxlen=1)
+        return logits
 
     def activations(self, images: Tensor, *names: str) -> dict[str, Tensor]:
         """The activities of the named layers (all of them when none is named), by name and in order.

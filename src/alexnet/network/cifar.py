@@ -11,8 +11,8 @@ from alexnet.network.layers import (
     LocallyConnected,
     MaxPool,
     NormAcrossMaps,
-    NormWithinMap,
     Normal,
+    NormWithinMap,
     Rectifier,
 )
 

@@ -43,15 +43,15 @@ class Layer:
         """The shape that leaves, given the shape that enters."""
         return shape
 
-    def weights(self, shape: Shape) -> int:  # noqa: ARG002
+    def weights(self, shape: Shape) -> int:
         """How many weights it learns when `shape` enters."""
         return 0
 
-    def biases(self, shape: Shape) -> int:  # noqa: ARG002
+    def biases(self, shape: Shape) -> int:
         """How many biases it learns when `shape` enters."""
         return 0
 
-    def multiply_adds(self, shape: Shape) -> int:  # noqa: ARG002
+    def multiply_adds(self, shape: Shape) -> int:
         """Multiply-adds for one image, zeros outside the image counted; normalization and pooling are left out."""
         return 0
 
@@ -85,7 +85,7 @@ class Convolution(Layer):
     def weights(self, shape: Shape) -> int:
         return self.kernels * self.fan_in(shape)
 
-    def biases(self, shape: Shape) -> int:  # noqa: ARG002
+    def biases(self, shape: Shape) -> int:
         return self.kernels
 
     def multiply_adds(self, shape: Shape) -> int:
@@ -116,7 +116,7 @@ class FullyConnected(Layer):
     bias: float = 0.0
     stored_as: str = ""
 
-    def output(self, shape: Shape) -> Shape:  # noqa: ARG002
+    def output(self, shape: Shape) -> Shape:
         return self.outputs, 1, 1
 
     def fan_in(self, shape: Shape) -> int:
@@ -126,7 +126,7 @@ class FullyConnected(Layer):
     def weights(self, shape: Shape) -> int:
         return self.outputs * self.fan_in(shape)
 
-    def biases(self, shape: Shape) -> int:  # noqa: ARG002
+    def biases(self, shape: Shape) -> int:
         return self.outputs
 
     def multiply_adds(self, shape: Shape) -> int:

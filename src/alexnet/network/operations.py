@@ -45,9 +45,7 @@ class Operation(nn.Module):
             case AveragePool():
                 return F.avg_pool2d(x, layer.size, layer.stride, ceil_mode=True, count_include_pad=False)
             case NormAcrossMaps():
-                return across_maps(
-                    x, towers=layer.towers, n=layer.n, k=layer.k, alpha=layer.alpha, beta=layer.beta
-                )
+                return across_maps(x, towers=layer.towers, n=layer.n, k=layer.k, alpha=layer.alpha, beta=layer.beta)
             case NormWithinMap():
                 return within_map(x, size=layer.size, k=layer.k, alpha=layer.alpha, beta=layer.beta)
         raise TypeError(layer)
@@ -99,12 +97,12 @@ class Convolved(Learned):
 
 
 class LocallyConvolved(Learned):
-    """Unshared kernels: weight float[H' * W', K, C, size, size], bias float[K, H', W']."""
+    """Unshared kernels: weight float[H' * W', K, C * size^2], bias float[K, H', W']."""
 
     def __init__(self, layer: LocallyConnected, shape: Shape) -> None:
         assert layer.groups == 1 and layer.pad[0] == layer.pad[1]
         kernels, height, width = layer.output(shape)
-        weight = (height * width, kernels, shape[0], layer.size, layer.size)
+        weight = (height * width, kernels, shape[0] * layer.size**2)
         super().__init__(layer.weight, layer.bias, layer.fan_in(shape), weight, (kernels, height, width))
         self.layer = layer
 
@@ -112,8 +110,8 @@ class LocallyConvolved(Learned):
         """float[N, C, H, W] -> float[N, K, H', W']."""
         layer = self.layer
         patches = F.unfold(x, layer.size, padding=layer.pad[0], stride=layer.stride)  # [N, C * size^2, H' * W']
-        maps = torch.bmm(patches.permute(2, 0, 1), self.weight.flatten(2).transpose(1, 2))  # [H' * W', N, K]
-        return maps.permute(1, 2, 0).unflatten(2, self.bias.shape[1:]) + self.bias
+        maps = torch.bmm(patches.permute(2, 0, 1), self.weight.transpose(1, 2))  # [H' * W', N, K]
+        return maps.permute(1, 2, 0).reshape(-1, *self.bias.shape) + self.bias
 
 
 class Connected(Learned):

@@ -17,10 +17,11 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from alexnet.runtime.commit import whole_folder
+from alexnet.runtime.commit import PARTIAL, whole_folder
 from alexnet.runtime.errors import BadInputError, MachineError
 
 FORMAT = 1
+WEIGHTS, VELOCITY, STATE = "weights.safetensors", "velocity.safetensors", "state.json"
 KEPT = 2  # the newest checkpoint and the one before it
 NAME = "step-{:09d}"
 
@@ -44,34 +45,31 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds a value that is not finite")
     path = folder / NAME.format(step)
-    if path.exists():  # the same step again, after a resume: it is the same to the bit, or it is damaged
-        if not _faults(path):
-            return
-        shutil.rmtree(path)
     contents = {
-        "weights.safetensors": _to_bytes(checkpoint.weights),
-        "velocity.safetensors": _to_bytes(checkpoint.velocity),
-        "state.json": json.dumps(checkpoint.state, indent=2).encode(),
+        WEIGHTS: _to_bytes(checkpoint.weights),
+        VELOCITY: _to_bytes(checkpoint.velocity),
+        STATE: json.dumps(checkpoint.state, indent=2).encode(),
     }
+    if path.exists():  # the same step again, judged since; the checkpoint before it stays until this one is whole
+        _remove(path)
     with whole_folder(path) as partial:
         for name, content in contents.items():
             (partial / name).write_bytes(content)
         manifest = {"format": FORMAT, "sha256": {name: _digest(content) for name, content in contents.items()}}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
     for old in _folders(folder)[:-KEPT]:
-        trash = old.with_name(f".{old.name}.partial")
-        old.rename(trash)  # a half-removed folder must not look like a checkpoint
-        shutil.rmtree(trash)
+        _remove(old)
 
 
-def newest(folder: Path, notice: Callable[[str], None] | None = None) -> Path | None:
+def newest(folder: Path, notice: Callable[[str], None] | None = None, only: str = "") -> Path | None:
     """The checkpoint of the highest step whose digests agree; None where there is none at all.
 
-    Each damaged one is passed over and told to `notice` in a line. Raises BadInputError when all are damaged.
+    Each damaged one is passed over and told to `notice` in a line; `only` looks at one file of each.
+    Raises BadInputError when all are damaged.
     """
     damaged = ""
     for path in reversed(_folders(folder)):
-        fault = _faults(path)
+        fault = _faults(path, only)
         if not fault:
             return path
         damaged = damaged or fault
@@ -86,23 +84,22 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint whole. Raises BadInputError naming the damaged file."""
     if fault := _faults(path):
         raise BadInputError(f"{fault}; train again")
-    state = json.loads((path / "state.json").read_text())
-    return Checkpoint(_read_tensors(path / "weights.safetensors"), _read_tensors(path / "velocity.safetensors"), state)
+    state = json.loads((path / STATE).read_text())
+    return Checkpoint(read_tensors(path / WEIGHTS), read_tensors(path / VELOCITY), state)
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """The weights alone. Raises BadInputError naming the damaged file."""
-    if fault := _faults(path, only="weights.safetensors"):
-        raise BadInputError(f"{fault}; train again")
-    return _read_tensors(path / "weights.safetensors")
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name. Raises BadInputError when it is missing or damaged."""
     try:
         return tensors_from_bytes(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
+
+
+def _remove(path: Path) -> None:
+    trash = path.with_name(f".{path.name}{PARTIAL}")
+    path.rename(trash)  # a half-removed folder must not look like a checkpoint
+    shutil.rmtree(trash)
 
 
 def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:

@@ -1,7 +1,7 @@
 """A run: a folder that is complete in itself.
 
-    recipe.json   environment.json   classes.json   statistics.safetensors   journal.jsonl   checkpoints/   result.json
-    report.html
+recipe.json   environment.json   classes.json   statistics.safetensors   journal.jsonl   checkpoints/   result.json
+report.html
 """
 
 import fcntl
@@ -17,6 +17,16 @@ from alexnet.runtime.errors import BadInputError, MachineError, explain_os_error
 
 Event = dict[str, Any]
 CHECKPOINTS = "checkpoints"
+# What a run that never began may leave behind: its recipe is written last.
+BEGINNINGS = {
+    ".lock",
+    CHECKPOINTS,
+    "classes.json",
+    "statistics.safetensors",
+    "examples.safetensors",
+    "environment.json",
+    "data.json",
+}
 
 
 class RunFolder:
@@ -40,10 +50,10 @@ class RunFolder:
             raise BadInputError(f"{self.path}: holds a run already; --resume goes on with it, or name another --run")
         if self.path.is_file():
             raise BadInputError(f"{self.path}: is a file; name another --run")
-        if self.path.exists() and any(entry for entry in self.path.iterdir() if entry.name != ".lock"):
-            raise BadInputError(f"{self.path}: is not empty and holds no run; name another --run")
         try:
-            self.checkpoints.mkdir(parents=True)
+            if self.path.exists() and {entry.name for entry in self.path.iterdir()} - BEGINNINGS:
+                raise BadInputError(f"{self.path}: is not empty and holds no run; name another --run")
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise explain_os_error(error, self.path) from error
 

@@ -137,7 +137,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(str(side) for side in shape)
 
 
-def _said(field: str, value: Any, part: Any) -> str:  # noqa: PLR0911
+def _said(field: str, value: Any, part: Any) -> str:
     match field, value:
         case "towers", 1:
             return "crosses all maps"
@@ -182,6 +182,8 @@ def _said(field: str, value: Any, part: Any) -> str:  # noqa: PLR0911
 def _change(change: Change) -> str:
     what = "all layers" if not change.layers else f"{change.layers[0]} to {change.layers[-1]}"
     what = change.layers[0] if len(change.layers) == 1 else what
-    whose = "" if change.parameters == "both" else f"'s {change.parameters}" if change.layers else f", {change.parameters}"
+    whose = (
+        "" if change.parameters == "both" else f"'s {change.parameters}" if change.layers else f", {change.parameters}"
+    )
     action = "frozen" if change.factor == 0 else f"x {change.factor:g}"
     return f"epoch {change.epoch}: {what}{whose} {action}"

@@ -176,6 +176,7 @@ class Training:
             images_per_second=round(self.seen / seconds, 3),
             wait_seconds=round(self.waited, 4),
             seconds_per_step=round(seconds / steps, 5),
+            steps=steps,
         )
         self.line_started, self.waited, self.seen = now, 0.0, 0
 
@@ -198,9 +199,7 @@ class Training:
         def progress(done: int, total: int) -> None:
             self.display.work("judging", done, total)
 
-        judged = predict(
-            self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress
-        )
+        judged = predict(self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress)
         top1, top5 = judged.errors()
         self.journal.write(
             event="judging", epoch=epoch + 1, step=self.position.step, top1_error=top1, top5_error=top5, views=1
@@ -221,7 +220,7 @@ class Training:
             )
         except ValueError as error:
             raise DivergedError(
-                f"{self.folder.path}: {error} at step {self.position.step:,}; train again with a smaller --learning.rate"
+                f"{self.folder.path}: {error} at step {self.position.step:,}; train with a smaller --learning.rate"
             ) from error
         except AlexNetError as error:
             if self.interruption.signal_number or self.position.step == self.total_steps:

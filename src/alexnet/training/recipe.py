@@ -57,7 +57,8 @@ class Learning:
                   "fixed": `changes`, epoch by epoch (what was really run); "falling": a short warm-up, then down to 0
                   in a straight line
     patience      epochs without improvement that count as a stall
-    changes       of a fixed schedule, planned for `planned_epochs`; stretched in proportion for other lengths
+    changes       of a fixed schedule
+    planned_epochs  how long the changes were planned for; they are stretched in proportion for other lengths
     """
 
     epochs: int = 90
@@ -76,7 +77,10 @@ class Learning:
 
 @dataclass(frozen=True)
 class Parallel:
-    """Section 3.2: processes that the towers are divided over. One process computes both today."""
+    """Section 3.2.
+
+    towers    processes that the towers are divided over; one process computes both today
+    """
 
     towers: int = 1
 
@@ -139,7 +143,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str, name: str) -> "Recipe":
-        """Read `recipe.json`. Raises BadInputError naming the file when a field is missing, unknown or of another kind."""
+        """Read `recipe.json`. Raises BadInputError naming the file when a field is missing, unknown or wrong."""
         try:
             recipe: Recipe = _build(cls, json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
@@ -210,10 +214,14 @@ def _build(kind: Any, value: Any) -> Any:
     """A value of `kind` (a dataclass, a tuple or a plain kind) from what JSON gives."""
     if is_dataclass(kind):
         hints = get_type_hints(kind)
+        if not isinstance(value, dict):
+            raise TypeError(f"{value!r} has no fields")
         if set(value) != {field.name for field in fields(kind)}:
             raise ValueError(f"fields {sorted(set(value) ^ set(hints))}")
         return kind(**{name: _build(hints[name], each) for name, each in value.items()})  # type: ignore[operator]
     if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{value!r} is not a list")
         inner = get_args(kind)
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
         return tuple(_build(one, each) for one, each in zip(kinds, value, strict=True))

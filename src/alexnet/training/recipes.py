@@ -66,9 +66,7 @@ ONE_WEIRD_TRICK = Recipe(
     "one-weird-trick",
     network=NetworkChoice("one-weird-trick"),
     images=Images(scale=1 / 57),  # torchvision divides by the pixels' deviation, about 0.225 * 255
-    learning=Learning(
-        epochs=90, decay=1e-4, schedule="fixed", changes=(Change(30, 0.1), Change(60, 0.01))
-    ),
+    learning=Learning(epochs=90, decay=1e-4, schedule="fixed", changes=(Change(30, 0.1), Change(60, 0.01))),
 )
 
 
@@ -79,9 +77,7 @@ def _cifar(
     return Recipe(
         name,
         network=NetworkChoice(name),
-        images=Images(
-            side=32, patch=patch, positions=33 - patch, reflections=patch < 32, order="fixed", mean="centre"
-        ),
+        images=Images(side=32, patch=patch, positions=33 - patch, reflections=patch < 32, order="fixed", mean="centre"),
         learning=Learning(
             epochs=epochs,
             rate=0.001,
@@ -123,8 +119,11 @@ STEPS_AN_EPOCH = 90  # what the default recipe aims at, within batches of 16 to 
 NAMES = ("default", *RECIPES)
 
 
-def default_recipe(images: int) -> Recipe:
-    """For people's own pictures, from the first try: `images` is how many there are to learn from.
+def default_recipe(images: int, reflects: bool = True) -> Recipe:
+    """For people's own pictures, from the first try.
+
+    images     how many there are to learn from
+    reflects   whether a mirrored picture is still one of its class
 
     The paper's network and update rule; the start, the pixels' scale, the batch and the schedule are chosen so that it
     learns on any seed: He's initial values, biases 0, pixels divided by about their deviation, a batch that gives some
@@ -136,15 +135,15 @@ def default_recipe(images: int) -> Recipe:
     return Recipe(
         "default",
         network=NetworkChoice("paper", initial="scaled"),
-        images=Images(scale=1 / 64),
+        images=Images(scale=1 / 64, reflections=reflects),
         learning=Learning(epochs=5, batch=batch, schedule="falling"),
     )
 
 
-def recipe_named(name: str, images: int) -> Recipe:
-    """The recipe of that name for so many training images. Raises UsageError naming the nearest one."""
+def recipe_named(name: str, images: int, reflects: bool = True) -> Recipe:
+    """The recipe of that name; the default one depends on the pictures. Raises UsageError naming the nearest one."""
     if name == "default":
-        return default_recipe(images)
+        return default_recipe(images, reflects)
     if name not in RECIPES:
         raise UsageError(f"--recipe: {name}: no such recipe; {did_you_mean(name, NAMES)}")
     return RECIPES[name]

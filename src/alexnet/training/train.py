@@ -4,20 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
+from alexnet.data.decode import Pixels
 from alexnet.data.pictures import Dataset
 from alexnet.data.squares import Progress, Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime import checkpoint
+from alexnet.runtime.commit import write_whole
 from alexnet.runtime.devices import Machine, environment, this_machine
 from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.randomness import Purpose, numbers
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.loop import Training
 from alexnet.training.progress import Display
 from alexnet.training.recipe import Recipe, differences
 
 STATISTICS = "statistics.safetensors"
+EXAMPLES = "examples.safetensors"
+SHOWN = 8  # pictures in the report, as in Figure 4
 
 
 def train(recipe: Recipe, dataset: Dataset, path: Path, display: Display, *, resume: bool = False) -> dict[str, Any]:
@@ -53,9 +61,9 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     if not folder.exists():
         folder.write_json("classes.json", list(dataset.classes))
         measured.write(folder.path / STATISTICS)
+        _write_examples(folder, held_out, recipe.seed)
         folder.write_json("environment.json", environment(machine))
-        folder.write_json("data.json", {"found": dataset.found, "judged_by": dataset.judged_by, "digest": dataset.digest,
-                                        "training": len(training), "held_out": len(held_out)})  # fmt: skip
+        folder.write_json("data.json", _described(dataset))
         # Last: a folder with a recipe is a run.
         folder.write_json("recipe.json", recipe.to_dict())
     network = AlexNet(table, seed=recipe.seed)
@@ -75,6 +83,33 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     }
     folder.write_json("result.json", result)
     return result
+
+
+def read_examples(folder: RunFolder) -> tuple[Pixels, NDArray[np.int64]]:
+    """The run's example pictures, uint8[E, side, side, 3], and their labels, int64[E]. Raises BadInputError."""
+    try:
+        tensors = load((folder.path / EXAMPLES).read_bytes())
+        return tensors["squares"], tensors["labels"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise BadInputError(f"{folder.path / EXAMPLES}: cannot be read ({error}); train again") from error
+
+
+def _write_examples(folder: RunFolder, held_out: Squares, seed: int) -> None:
+    """Keep a few held-out pictures for the report, chosen by the seed, so that the run is complete in itself."""
+    count = min(SHOWN, len(held_out))
+    chosen = np.sort(numbers(seed, Purpose.PICTURES_TO_SHOW).choice(len(held_out), count, replace=False))
+    tensors: dict[str, NDArray[Any]] = {"squares": held_out.gather(chosen), "labels": held_out.labels[chosen]}
+    write_whole(folder.path / EXAMPLES, save(tensors))
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "found": dataset.found,
+        "judged_by": dataset.judged_by,
+        "digest": dataset.digest,
+        "training": len(dataset.training),
+        "held_out": len(dataset.held_out),
+    }
 
 
 def _read(recipe: Recipe, dataset: Dataset, display: Display) -> tuple[Squares, Squares, Statistics]:

@@ -5,7 +5,6 @@
 The rate stands inside the velocity, so what was gathered at an old rate keeps it: not PyTorch's SGD, once rates change.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 
 import torch
@@ -15,6 +14,8 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.training.recipe import Learning
 
 Rate = Callable[[str, bool], float]  # layer, bias -> rate
+
+PIECE = 2**17  # numbers whose weight, velocity and gradient stay in the cache through the four operations
 
 
 class Update:
@@ -39,16 +40,13 @@ class Update:
     @torch.no_grad()
     def step(self, rate: Rate) -> None:
         """Move every parameter by its gradient. A layer at rate 0 stays as it is: no decay, no momentum."""
-        together: dict[tuple[float, float], list[str]] = defaultdict(list)
         for name, (layer, bias, decay) in self._kinds.items():
-            if (now := rate(layer, bias)) > 0:
-                together[now, decay].append(name)
-        for (now, decay), names in together.items():
-            weights: list[Tensor] = [self._parameters[name] for name in names]
-            velocities = [self.velocity[name] for name in names]
-            gradients = [gradient for weight in weights if (gradient := weight.grad) is not None]
-            torch._foreach_mul_(velocities, self.momentum)
-            if decay:
-                torch._foreach_add_(velocities, weights, alpha=-decay * now)
-            torch._foreach_add_(velocities, gradients, alpha=-now)
-            torch._foreach_add_(weights, velocities)
+            weight, gradient = self._parameters[name], self._parameters[name].grad
+            if gradient is not None and (now := rate(layer, bias)) > 0:
+                for w, v, g in zip(*(_pieces(each) for each in (weight, self.velocity[name], gradient)), strict=True):
+                    v.mul_(self.momentum).add_(w, alpha=-decay * now).add_(g, alpha=-now)
+                    w.add_(v)
+
+
+def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
+    return tensor.flatten().split(PIECE) if tensor.is_contiguous() else (tensor,)
