@@ -82,10 +82,8 @@ def square(pixels: Pixels, side: int, shape: str = "cropped") -> Pixels:
     if shape == "squashed":
         return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
     shorter = min(height, width)
-    left, top = (width - shorter) / 2, (height - shorter) / 2
-    scale = shorter / side
     # The central square starts on a whole pixel of the rescaled picture, as it would if that were cut afterwards.
-    left, top = (int(excess / scale) * scale for excess in (left, top))
+    left, top = ((length - shorter) * side // (2 * shorter) * shorter / side for length in (width, height))
     box = (left, top, min(left + shorter, width), min(top + shorter, height))
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box))
 

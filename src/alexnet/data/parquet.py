@@ -36,8 +36,10 @@ def read_parquet(path: Path) -> Dataset:
     if held_out is None:
         return hold_out(found, classes, pictures)
     others, judged = _read(splits[held_out])
-    if others != classes:
-        raise BadInputError(f"{splits[held_out][0]}: its classes differ from those of {splits[training][0]}")
+    if others != classes[: len(others)]:  # without names, a split is as wide as the largest label in it
+        raise BadInputError(
+            f"{splits[held_out][0]}: its classes differ from those of {splits[training][0]}; take both from one source"
+        )
     return Dataset(found, classes, pictures, judged, f"the {held_out} split")
 
 
@@ -61,9 +63,11 @@ def _read(files: list[Path]) -> tuple[tuple[str, ...], Pictures]:
         encoded += column.field("bytes").to_pylist()
         labels += table.column(label).to_pylist()
         keys += [f"{file.name}:row {row}" for row in range(table.num_rows)]
+    if not labels or None in labels or min(labels) < 0 or (classes and max(labels) >= len(classes)):
+        raise BadInputError(
+            f"{files[0]}: no rows, a row without label, or a label outside its {len(classes)} classes; mend its labels"
+        )
     numbers = np.array(labels, dtype=np.int64)
-    if len(numbers) == 0 or numbers.min() < 0 or (classes and numbers.max() >= len(classes)):
-        raise BadInputError(f"{files[0]}: no rows, or a label outside its {len(classes)} classes")
     classes = classes or tuple(str(number) for number in range(int(numbers.max()) + 1))
     where = f"{files[0].parent}/"
     return classes, Pictures(numbers, keys, where, lambda i: decode(encoded[i] or b"", where + keys[i]))
@@ -80,6 +84,8 @@ def _columns(schema: Any, file: Path) -> tuple[str, str, tuple[str, ...]]:
     integers = [field.name for field in schema if pyarrow.types.is_integer(field.type)]
     labels = [name for name in ("label", "labels", "fine_label", *integers) if name in integers]
     if not pictures or not labels:
-        raise BadInputError(f"{file}: needs a column of pictures (bytes and path) and one of whole-number labels")
+        raise BadInputError(
+            f"{file}: lacks a column of pictures (bytes and path) or one of whole-number labels; give it both"
+        )
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     return pictures[0], labels[0], tuple(features.get(labels[0], {}).get("names") or ())

@@ -1,5 +1,6 @@
 """What a person points at, recognized: the layouts this project reads, tried in order."""
 
+import os
 from pathlib import Path
 
 from alexnet.data.cifar10 import cifar_folder, read_cifar10
@@ -18,7 +19,7 @@ def open_dataset(source: str) -> Dataset:
     path = Path(source)
     if source == "digits":
         return read_digits()
-    if not source or not path.exists():
+    if not os.path.exists(source):  # Path.exists raises for a name that is too long
         raise BadInputError(
             f"{source or repr(source)}: no such file or folder; name a folder of class folders, or digits"
         )

@@ -41,8 +41,7 @@ class AlexNet(nn.Module):
     def set_initial_values(self, seed: int) -> None:
         """Section 5: draw every weight anew; a function of (seed, layer)."""
         for number, (_, layer) in enumerate(self.learned()):
-            generator = torch.Generator().manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS, number))
-            layer.set_initial_values(generator)
+            layer.set_initial_values(initial_values(seed, number))
 
     def forward(self, images: Tensor, dropout_seed: tuple[int, int] | None = None) -> Tensor:
         """The logits.
@@ -94,3 +93,8 @@ class AlexNet(nn.Module):
                 parent.add_module(folder, nn.Module())
             parent = parent.get_submodule(folder)
         parent.add_module(name, module)
+
+
+def initial_values(seed: int, number: int) -> torch.Generator:
+    """What draws the initial values of the layer with weights of that number, from 0."""
+    return torch.Generator().manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS, number))

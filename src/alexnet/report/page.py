@@ -1,5 +1,6 @@
 """One self-contained HTML page about a run: it fetches nothing and runs nothing; mail it, show it in a lecture."""
 
+import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from alexnet.classifier import Classifier
 from alexnet.evaluation.views import probabilities
 from alexnet.judge import kept_predictions
 from alexnet.report.figures import curves, kernels, png
+from alexnet.network.alexnet import initial_values
 from alexnet.runtime.commit import write_whole
 from alexnet.runtime.run_folder import Event, RunFolder
 from alexnet.training.train import read_examples
@@ -40,6 +42,7 @@ def write_report(run: Path) -> Path:
         judgings=_judgings(classifier, folder, events),
         curves=curves(events),
         towers=_towers(classifier),
+        moved=_moved(classifier),
         panels=_panels(folder, classifier),
         layers=lineage.table(),
         recipe=_flat(folder.read_json("recipe.json")),
@@ -88,6 +91,14 @@ def _towers(classifier: Classifier) -> list[tuple[str, str]]:
     pictures = kernels(weights, classifier.network.lineage.towers)
     titles = ["tower a", "tower b"] if len(pictures) > 1 else ["the only tower"]
     return [(title, png(picture)) for title, picture in zip(titles, pictures, strict=True)]
+
+
+def _moved(classifier: Classifier) -> float:
+    """How far the first layer's kernels have come from their random start, as a share of the start's length."""
+    _, learned = next(classifier.network.learned())
+    start = copy.deepcopy(learned).cpu()
+    start.set_initial_values(initial_values(classifier.recipe.seed, 0))
+    return ((learned.weight.cpu() - start.weight).norm() / start.weight.norm()).item()
 
 
 def _panels(folder: RunFolder, classifier: Classifier) -> list[dict[str, Any]]:

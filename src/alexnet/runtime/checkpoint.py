@@ -50,13 +50,13 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         VELOCITY: _to_bytes(checkpoint.velocity),
         STATE: json.dumps(checkpoint.state, indent=2).encode(),
     }
-    if path.exists():  # the same step again, judged since; the checkpoint before it stays until this one is whole
-        _remove(path)
     with whole_folder(path) as partial:
         for name, content in contents.items():
             (partial / name).write_bytes(content)
         manifest = {"format": FORMAT, "sha256": {name: _digest(content) for name, content in contents.items()}}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        if path.exists():  # the same step again, judged since: the old one stays until the new one is written
+            _remove(path)
     for old in _folders(folder)[:-KEPT]:
         _remove(old)
 
@@ -97,7 +97,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _remove(path: Path) -> None:
-    trash = path.with_name(f".{path.name}{PARTIAL}")
+    trash = path.with_name(f".{path.name}.old{PARTIAL}")
     path.rename(trash)  # a half-removed folder must not look like a checkpoint
     shutil.rmtree(trash)
 
@@ -123,8 +123,8 @@ def _faults(path: Path, only: str = "") -> str:
         manifest = json.loads((path / "manifest.json").read_text())
         if manifest["format"] != FORMAT:
             return f"{path}: written by another version (format {manifest['format']})"
-        for name, expected in manifest["sha256"].items():
-            if (not only or name == only) and _digest((path / name).read_bytes()) != expected:
+        for name in [only] if only else [WEIGHTS, VELOCITY, STATE]:
+            if _digest((path / name).read_bytes()) != manifest["sha256"][name]:
                 return f"{path / name}: damaged (its digest differs)"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{path}: damaged ({error})"

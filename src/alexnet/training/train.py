@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from alexnet.data.decode import Pixels
 from alexnet.data.pictures import Dataset
-from alexnet.data.squares import Progress, Squares
+from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime import checkpoint
@@ -36,12 +36,13 @@ def train(recipe: Recipe, dataset: Dataset, path: Path, display: Display, *, res
     """
     recipe.check()
     folder = RunFolder(path)
-    if not resume:
-        folder.create()
-    elif not folder.exists():
+    if resume and not path.is_dir():
         raise BadInputError(f"{path}: no run to resume; leave --resume out to begin one")
+    begun = resume and folder.exists()
+    if not begun:  # also a run that was stopped before its first step
+        folder.create()
     with folder.locked():
-        if resume:
+        if begun:
             _check_same_run(folder, recipe, dataset)
             if (path / "result.json").exists():
                 display.tell(f"{path}: complete already")
@@ -57,15 +58,13 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     parameters = sum(row.parameters for row in table.table())
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}")  # fmt: skip
-    training, held_out, measured = _read(recipe, dataset, display)
-    if not folder.exists():
-        folder.write_json("classes.json", list(dataset.classes))
-        measured.write(folder.path / STATISTICS)
-        _write_examples(folder, held_out, recipe.seed)
-        folder.write_json("environment.json", environment(machine))
-        folder.write_json("data.json", _described(dataset))
-        # Last: a folder with a recipe is a run.
-        folder.write_json("recipe.json", recipe.to_dict())
+    training, held_out = _read(recipe, dataset, display)
+    if folder.exists():
+        measured = Statistics.read(folder.path / STATISTICS)
+        _compare_machines(folder.read_json("environment.json"), environment(machine), display)
+    else:
+        measured = statistics(training, lambda done, total: display.work("mean image", done, total))
+        _begin(folder, recipe, dataset, held_out, measured, machine)
     network = AlexNet(table, seed=recipe.seed)
     run = Training(recipe, network, training, held_out, measured, machine, folder, display)
     if start := checkpoint.newest(folder.checkpoints, display.say):
@@ -85,6 +84,20 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     return result
 
 
+def _begin(
+    folder: RunFolder, recipe: Recipe, dataset: Dataset, held_out: Squares, measured: Statistics, machine: Machine
+) -> None:
+    """Write what a run begins with; the recipe last, since a folder with a recipe is a run."""
+    folder.write_json("classes.json", list(dataset.classes))
+    measured.write(folder.path / STATISTICS)
+    _write_examples(folder, held_out, recipe.seed)
+    folder.write_json("environment.json", environment(machine))
+    described = {"found": dataset.found, "judged_by": dataset.judged_by, "digest": dataset.digest}
+    counts = {"training": len(dataset.training), "held_out": len(dataset.held_out)}
+    folder.write_json("data.json", described | counts)
+    folder.write_json("recipe.json", recipe.to_dict())
+
+
 def read_examples(folder: RunFolder) -> tuple[Pixels, NDArray[np.int64]]:
     """The run's example pictures, uint8[E, side, side, 3], and their labels, int64[E]. Raises BadInputError."""
     try:
@@ -102,26 +115,20 @@ def _write_examples(folder: RunFolder, held_out: Squares, seed: int) -> None:
     write_whole(folder.path / EXAMPLES, save(tensors))
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
-    return {
-        "found": dataset.found,
-        "judged_by": dataset.judged_by,
-        "digest": dataset.digest,
-        "training": len(dataset.training),
-        "held_out": len(dataset.held_out),
-    }
+def _compare_machines(before: dict[str, Any], now: dict[str, Any], display: Display) -> None:
+    if changed := [name for name in now if now[name] != before.get(name)]:
+        display.say(
+            f"not where this run began ({', '.join(changed)} differ): it goes on, but no longer to the same bits"
+        )
 
 
-def _read(recipe: Recipe, dataset: Dataset, display: Display) -> tuple[Squares, Squares, Statistics]:
-    def progress(what: str) -> Progress:
-        return lambda done, total: display.work(what, done, total)
-
+def _read(recipe: Recipe, dataset: Dataset, display: Display) -> tuple[Squares, Squares]:
     images = recipe.images
     training = Squares(dataset.training, images.side, images.shape)
     held_out = Squares(dataset.held_out, images.side, images.shape)
-    training.keep(progress("reading pictures"))
-    held_out.keep(progress("reading held-out pictures"))
-    return training, held_out, statistics(training, progress("mean image"))
+    training.keep(lambda done, total: display.work("reading pictures", done, total))
+    held_out.keep(lambda done, total: display.work("reading held-out pictures", done, total))
+    return training, held_out
 
 
 def _check_same_run(folder: RunFolder, recipe: Recipe, dataset: Dataset) -> None:
