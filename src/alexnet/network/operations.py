@@ -72,10 +72,11 @@ class Learned(nn.Module):
         """Section 5: weights from the lineage's distribution, biases constant."""
         if isinstance(self.rule, FanIn):
             bound = 1 / sqrt(self.fan_in)
-            self.weight.uniform_(-bound, bound, generator=generator)
-            self.bias.uniform_(-bound, bound, generator=generator)
+            for parameter in (self.weight, self.bias):
+                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
         else:
-            self.weight.normal_(0, self.rule.deviation, generator=generator)
+            # Drawn into fresh memory: a parameter laid out channels last would be filled in another order.
+            self.weight.copy_(torch.empty(self.weight.shape).normal_(0, self.rule.deviation, generator=generator))
             self.bias.fill_(self.initial_bias)
 
 

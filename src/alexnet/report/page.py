@@ -12,8 +12,8 @@ import torch
 from alexnet.classifier import Classifier
 from alexnet.evaluation.views import probabilities
 from alexnet.judge import kept_predictions
-from alexnet.report.figures import curves, kernels, png
 from alexnet.network.alexnet import initial_values
+from alexnet.report.figures import curves, kernels, png
 from alexnet.runtime.commit import write_whole
 from alexnet.runtime.run_folder import Event, RunFolder
 from alexnet.training.train import read_examples
@@ -98,7 +98,7 @@ def _moved(classifier: Classifier) -> float:
     _, learned = next(classifier.network.learned())
     start = copy.deepcopy(learned).cpu()
     start.set_initial_values(initial_values(classifier.recipe.seed, 0))
-    return ((learned.weight.cpu() - start.weight).norm() / start.weight.norm()).item()
+    return float((learned.weight.cpu() - start.weight).norm() / start.weight.norm())
 
 
 def _panels(folder: RunFolder, classifier: Classifier) -> list[dict[str, Any]]:
