@@ -47,7 +47,9 @@ def row(record: Path) -> str:
 def table() -> str:
     """The whole table as Markdown."""
     head = "| run | top-1 error, held-out | reported | cost |\n|---|---|---|---|\n"
-    return head + "".join(row(path.parent) for path in sorted(HERE.glob("*/about.json")))
+    return head + "".join(
+        row(path.parent) for path in sorted(HERE.glob("*/about.json")) if any(path.parent.glob("*/result.json"))
+    )
 
 
 def block(readme: str) -> str:

@@ -8,6 +8,7 @@ from alexnet.data.decode import Pixels
 from alexnet.data.statistics import Statistics
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime.devices import Machine
+from alexnet.runtime.errors import DivergedError
 
 View = tuple[tuple[int, int], bool]  # (row, column) of the patch, mirrored
 
@@ -34,7 +35,8 @@ def probabilities(
     squares   uint8[N, side, side, 3]
     returns   float32[N, K], on the CPU
 
-    The network is put into its test form (dropout's outputs halved).
+    The network is put into its test form (dropout's outputs halved). Raises DivergedError where one is not finite:
+    nothing is then said about any image.
     """
     network.eval()
     total = None
@@ -46,4 +48,6 @@ def probabilities(
         shares = torch.softmax(logits.float(), 1)
         total = shares if total is None else total + shares
     assert total is not None
+    if not torch.isfinite(total).all():
+        raise DivergedError("the network's probabilities: not finite; train again with a smaller --learning.rate")
     return (total / len(looked_at)).cpu()

@@ -98,7 +98,7 @@ def _moved(classifier: Classifier) -> float:
     _, learned = next(classifier.network.learned())
     start = copy.deepcopy(learned).cpu()
     start.set_initial_values(initial_values(classifier.recipe.seed, 0))
-    return float((learned.weight.cpu() - start.weight).norm() / start.weight.norm())
+    return float((learned.weight.detach().cpu() - start.weight.detach()).norm() / start.weight.detach().norm())
 
 
 def _panels(folder: RunFolder, classifier: Classifier) -> list[dict[str, Any]]:

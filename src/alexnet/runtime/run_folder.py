@@ -8,11 +8,11 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alexnet.runtime.commit import remove_leftovers, write_whole
+from alexnet.runtime.commit import PARTIAL, remove_leftovers, write_whole
 from alexnet.runtime.errors import BadInputError, MachineError, explain_os_error
 
 Event = dict[str, Any]
@@ -42,16 +42,17 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return (self.path / "recipe.json").exists()
+        return os.path.exists(self.path / "recipe.json")  # Path.exists raises for a name that is too long
 
     def create(self) -> None:
         """Make the folder. Raises BadInputError when something else is there, MachineError when it cannot be made."""
         if self.exists():
             raise BadInputError(f"{self.path}: holds a run already; --resume goes on with it, or name another --run")
-        if self.path.is_file():
-            raise BadInputError(f"{self.path}: is a file; name another --run")
         try:
-            if self.path.exists() and {entry.name for entry in self.path.iterdir()} - BEGINNINGS:
+            if self.path.is_file():
+                raise BadInputError(f"{self.path}: is a file; name another --run")
+            found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+            if any(name not in BEGINNINGS and not name.endswith(PARTIAL) for name in found):
                 raise BadInputError(f"{self.path}: is not empty and holds no run; name another --run")
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -101,10 +102,16 @@ class RunFolder:
             raise BadInputError(f"{self.path / name}: damaged ({error}); resume or train again") from error
 
     def events(self) -> list[Event]:
-        """The journal's whole lines."""
+        """The journal's whole lines. Raises BadInputError naming a damaged one."""
         journal = self.path / "journal.jsonl"
         lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        found = []
+        for number, line in enumerate(lines, 1):
+            try:
+                found += [json.loads(line)] if line.endswith(b"\n") else []
+            except ValueError as error:
+                raise BadInputError(f"{journal}: line {number} is damaged ({error}); train again") from error
+        return found
 
 
 class Journal:
@@ -115,10 +122,10 @@ class Journal:
 
     def __init__(self, folder: RunFolder, lines: int) -> None:
         self.path = folder.path / "journal.jsonl"
-        self.lines = lines
         self.listeners: list[Callable[[Event], None]] = []
         try:
             kept = self.path.read_bytes().splitlines(keepends=True)[:lines] if self.path.exists() else []
+            self.lines = len(kept)
             write_whole(self.path, b"".join(kept))
             self._file = self.path.open("ab")
         except OSError as error:
@@ -136,9 +143,13 @@ class Journal:
             listener(event)
 
     def flush(self) -> None:
-        """Wait until every line is on the disk."""
-        os.fsync(self._file.fileno())
+        """Wait until every line is on the disk. Raises MachineError when the machine refuses."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
 
     def close(self) -> None:
         """No more lines."""
-        self._file.close()
+        with suppress(OSError):  # a line that could not be written, and was told when it could not
+            self._file.close()

@@ -1,6 +1,7 @@
 """Every number of a run, as one frozen value. No torch here."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from math import isfinite
@@ -156,14 +157,28 @@ def settable() -> dict[str, tuple[type, str]]:
     found: dict[str, tuple[type, str]] = {}
     for field, kind in get_type_hints(Recipe).items():
         if is_dataclass(kind):
-            lines = (kind.__doc__ or "").splitlines()
+            meanings = _meanings(kind.__doc__ or "")
             for name, inner in get_type_hints(kind).items():
                 if get_origin(inner) is not tuple:
-                    meaning = next((line.split(None, 1)[1] for line in lines if line.split()[:1] == [name]), "")
-                    found[f"{field}.{name}"] = (inner, meaning.strip())
+                    found[f"{field}.{name}"] = (inner, meanings.get(name, ""))
         elif field != "name":
             found[field] = (kind, "everything random in the run is a function of it")
     return found
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """The table of a docstring: a name, two or more spaces, what it means, perhaps on several lines."""
+    meanings: dict[str, str] = {}
+    name = ""
+    for line in docstring.splitlines():
+        if entry := re.match(r" {4}(\w+)  +(.+)", line):
+            name = entry[1]
+            meanings[name] = entry[2]
+        elif name and line.startswith(" " * 8):
+            meanings[name] += " " + line.strip()
+        else:
+            name = ""
+    return meanings
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
