@@ -56,6 +56,7 @@ def _parser(verb: str, description: str) -> _Parser:
 def inspect(words: Sequence[str]) -> Result:
     """`alexnet inspect LINEAGE [--against OTHER]`."""
     from alexnet.network.lineages import LINEAGES, lineage
+    from alexnet.network.listing import listing, summary
     from alexnet.training.comparison import compare
     from alexnet.training.recipes import RECIPES
 
@@ -68,7 +69,6 @@ def inspect(words: Sequence[str]) -> Result:
             print(f"{known.name:24} {sum(row.parameters for row in known.table()):>11,}  {known.summary}")
         return {"lineages": list(LINEAGES)}
     one = lineage(options.lineage)
-    rows = one.table()
     if options.against:
         other = lineage(options.against)
         found = compare(RECIPES[one.name], RECIPES[other.name])
@@ -76,32 +76,8 @@ def inspect(words: Sequence[str]) -> Result:
             print(f"{each.what}\n    {one.name}: {each.one}\n    {other.name}: {each.other}")
         print(f"{len(found)} differences")
         return {"differences": [vars(each) for each in found], "lineage": one.name, "against": other.name}
-    print(f"{one.name}: {one.summary}\n")
-    print(f"{'layer':12}{'output':>16}{'parameters':>14}{'multiply-adds':>16}{'neurons':>10}")
-    for row in rows:
-        shape = " x ".join(str(side) for side in (row.output if row.output[1:] != (1, 1) else row.output[:1]))
-        numbers = (row.parameters, row.multiply_adds, row.neurons)
-        shown = [f"{number:,}" if row.layer.learns else "" for number in numbers]
-        print(f"{row.layer.name:12}{shape:>16}{shown[0]:>14}{shown[1]:>16}{shown[2]:>10}")
-    totals = {
-        "parameters": sum(row.parameters for row in rows),
-        "multiply_adds": sum(row.multiply_adds for row in rows),
-        "neurons": sum(row.neurons for row in rows),
-    }
-    print(f"{'all':28}{totals['parameters']:>14,}{totals['multiply_adds']:>16,}{totals['neurons']:>10,}")
-    layers = [
-        {
-            "name": row.layer.name,
-            "kind": type(row.layer).__name__,
-            "output": list(row.output),
-            "weights": row.weights,
-            "biases": row.biases,
-            "multiply_adds": row.multiply_adds,
-            "neurons": row.neurons,
-        }
-        for row in rows
-    ]
-    return {"lineage": one.name, "input": list(one.input), **totals, "layers": layers}
+    print(listing(one))
+    return summary(one)
 
 
 def train(words: Sequence[str]) -> Result:

@@ -1,0 +1,144 @@
+"""Batches: every sample once an epoch, in an order and with patches that any step can be entered at."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from alexnet.data.augment import Images, altered, drawn, order
+from alexnet.data.batches import Batches
+from alexnet.data.pictures import Pictures
+from alexnet.data.squares import Squares
+from alexnet.data.statistics import statistics
+from alexnet.runtime.errors import BadInputError
+
+COUNT, BATCH, SEED = 22, 5, 11
+IMAGES = Images(side=12, patch=8, positions=5, colour="eigenvalue")
+PIXELS = np.random.default_rng(1).integers(0, 256, (COUNT, 15, 18, 3)).astype(np.uint8)
+
+
+def quiet(done, total):
+    assert 0 < done <= total
+
+
+def batches(images=IMAGES, batch=BATCH, seed=SEED, pixels=PIXELS.__getitem__, keep=False):
+    labels = np.arange(COUNT) % 3
+    squares = Squares(Pictures(labels, [f"{n}.png" for n in range(COUNT)], "", pixels), images.side, images.shape)
+    if keep:
+        squares.keep(quiet)
+    return Batches(squares, images, STATISTICS, seed, batch)
+
+
+def squares_of(pixels):
+    pictures = Pictures(np.zeros(COUNT, np.int64), [str(n) for n in range(COUNT)], "", pixels.__getitem__)
+    return Squares(pictures, IMAGES.side, IMAGES.shape)
+
+
+STATISTICS = statistics(squares_of(PIXELS), quiet)
+
+
+def equal(one, other):
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("images", "labels", "samples"))
+
+
+def same_stream(one, other):
+    return len(one) == len(other) and all(equal(*pair) for pair in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("batch", [1, 5, 11, 22, 100])
+def test_an_epoch_visits_every_sample_once_and_only_its_last_batch_is_smaller(batch):
+    made = list(batches(batch=batch).epoch(3))
+    sizes = [len(each.samples) for each in made]
+    assert sum(sizes) == COUNT and all(size == batch for size in sizes[:-1]) and 0 < sizes[-1] <= batch
+    assert len(made) == len(batches(batch=batch))
+    samples = np.concatenate([each.samples for each in made])
+    assert sorted(samples.tolist()) == list(range(COUNT))
+    for each in made:
+        assert each.images.shape == (len(each.samples), 8, 8, 3) and each.images.dtype == np.float32
+        assert each.labels.tolist() == (each.samples % 3).tolist()
+
+
+def test_an_epoch_can_be_entered_at_any_step():
+    whole = list(batches().epoch(2))
+    for step in range(len(whole) + 1):
+        assert same_stream(list(batches().epoch(2, step)), whole[step:])
+
+
+def test_the_stream_is_what_its_tables_say():
+    samples = order(IMAGES, SEED, 4, COUNT)
+    done = drawn(IMAGES, STATISTICS, SEED, 4, COUNT)
+    expected = altered(squares_of(PIXELS).gather(samples), done, IMAGES, STATISTICS)
+    made = list(batches().epoch(4))
+    np.testing.assert_array_equal(np.concatenate([each.images for each in made]), expected)
+    np.testing.assert_array_equal(np.concatenate([each.samples for each in made]), samples)
+
+
+def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():
+    assert same_stream(list(batches(keep=True).epoch(1)), list(batches().epoch(1)))
+
+
+def test_the_stream_does_not_depend_on_who_else_draws_random_numbers():
+    whole = list(batches().epoch(0))
+    np.random.seed(5)
+    made = []
+    for each in batches().epoch(0):
+        np.random.random(3)
+        made.append(each)
+    assert same_stream(made, whole)
+
+
+def test_batches_of_another_size_hold_the_same_samples_with_the_same_patches():
+    # What happens to a sample hangs on its position in the epoch, not on the step that it falls into.
+    for shared in (1, 4):
+        images = replace(IMAGES, patch_shared_by=shared)
+        one, other = (list(batches(images, batch=size).epoch(1)) for size in (5, 7))
+        np.testing.assert_array_equal(*(np.concatenate([each.images for each in made]) for made in (one, other)))
+
+
+def test_another_epoch_and_another_seed_have_another_order_and_other_patches():
+    first = next(batches(batch=COUNT).epoch(0))
+    for other in (next(batches(batch=COUNT).epoch(1)), next(batches(batch=COUNT, seed=SEED + 1).epoch(0))):
+        assert first.samples.tolist() != other.samples.tolist()
+        by_sample, others = (each.images[np.argsort(each.samples)] for each in (first, other))
+        alike = [np.array_equal(*pair) for pair in zip(by_sample, others, strict=True)]
+        assert sum(alike) < COUNT / 4
+
+
+def test_a_fixed_order_is_shuffled_once_while_its_patches_change():
+    images = replace(IMAGES, order="fixed")
+    first, second = (next(batches(images, batch=COUNT).epoch(epoch)) for epoch in (0, 1))
+    assert first.samples.tolist() == second.samples.tolist() != list(range(COUNT))
+    assert not np.array_equal(first.images, second.images)
+
+
+def test_the_patches_within_a_batch_differ():
+    same = np.broadcast_to(PIXELS[0], PIXELS.shape)
+    made = next(batches(replace(IMAGES, colour="none"), batch=COUNT, pixels=same.__getitem__).epoch(0))
+    assert len(np.unique(made.images.reshape(COUNT, -1), axis=0)) > COUNT / 2
+
+
+def test_a_damaged_picture_stops_the_epoch_by_name_after_the_batches_before_it():
+    bad = int(order(IMAGES, SEED, 0, COUNT)[2 * BATCH + 1])
+
+    def pixels(number):
+        if number == bad:
+            raise BadInputError(f"{number}.png: damaged")
+        return PIXELS[number]
+
+    made = []
+    with pytest.raises(BadInputError, match=f"^{bad}.png: damaged"):
+        made.extend(batches(pixels=pixels).epoch(0))
+    epoch = batches(pixels=pixels).epoch(0)
+    assert same_stream([next(epoch), next(epoch)], list(batches().epoch(0))[:2])
+    epoch.close()
+
+
+def test_an_epoch_that_is_left_early_leaves_no_thread_behind():
+    kept = batches(keep=True)
+    before = threading.active_count()
+    epoch = kept.epoch(0)
+    next(epoch)
+    assert threading.active_count() == before + 1
+    epoch.close()
+    assert threading.active_count() == before
