@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from resuming import differing, left
 
-from alexnet.runtime.run_folder import RunFolder
+from alexnet.runtime import checkpoint
 
-KILLS = 10
+KILLS, EPOCHS = 10, 8
 NURSERY = Path(__file__).with_name("nursery.py")
 
 
@@ -67,57 +67,81 @@ def nursery(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(pictures):
-    """Four epochs of eight steps."""
-    numbers = ("--learning.epochs", 4, "--learning.batch", 4, "--learning.rate", 0.002)
+    """Eight epochs of six steps."""
+    numbers = ("--learning.epochs", EPOCHS, "--learning.batch", 5, "--learning.rate", 0.002)
     return ("train", pictures, "--recipe", "cifar-18pct", "--quiet", *numbers, "--run")
 
 
 @pytest.fixture(scope="module")
 def straight(nursery, command, tmp_path_factory):
-    """What an undisturbed run leaves, and how long it takes."""
+    """What an undisturbed run leaves."""
     path = tmp_path_factory.mktemp("straight") / "run"
-    started = time.monotonic()
     nursery.start(*command, path)
     code, said = nursery.end()
     assert code == 0, said
-    return left(path), time.monotonic() - started
+    return left(path)
 
 
-def checkpoints(path):
-    return sorted(entry.name for entry in (path / "checkpoints").glob("*")) if path.exists() else []
+def lines(path, event=b""):
+    """How many lines of the journal are there by now, of this kind of event."""
+    journal = path / "journal.jsonl"
+    return sum(event in line for line in journal.read_bytes().splitlines()) if journal.exists() else 0
 
 
-def test_killed_again_and_again_a_run_ends_with_the_bits_of_one_that_was_not(nursery, command, straight, tmp_path):
-    expected, seconds = straight
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    path, killed = tmp_path / "run", []
-    for _ in range(KILLS):
-        began = (path / "recipe.json").exists()
-        nursery.start(*command, path, *(["--resume"] if began else []))
-        time.sleep(moments.uniform(0, seconds * 0.6))
-        code, said = nursery.end(signal.SIGKILL)
-        assert code in (-signal.SIGKILL, 0), said
-        if code == 0:
-            break
-        done = checkpoints(path)
-        killed.append(done[-1] if done else "before the first checkpoint")
-    print(f"killed at {killed}")
-    assert len(killed) >= 2
-    nursery.start(*command, path, *(["--resume"] if (path / "recipe.json").exists() else []))
-    code, said = nursery.end()
-    assert code == 0, said
-    assert differing(left(path), expected) == []
-    assert len(checkpoints(path)) == 2 and not list(path.rglob("*.partial"))
-
-
-def wait_for(moment, number):
+def wait_for(moment):
     """Until something is so in a running command; fail when it never is."""
     end = time.monotonic() + 60
     while not moment():
-        assert time.monotonic() < end, f"process {number} never came so far"
-        time.sleep(0.002)
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.001)
+
+
+def resuming(path):
+    return ["--resume"] if (path / "recipe.json").exists() else []
+
+
+def kept(path):
+    """Judgings and lines of the journal at the newest checkpoint: where the next process will go on."""
+    newest = checkpoint.newest(path / "checkpoints")
+    state = checkpoint.load(newest).state if newest else {"errors": [], "lines": 0}
+    return len(state["errors"]), state["lines"]
+
+
+def identity(path):
+    """Which file the journal is: a process that goes on writes it anew."""
+    return (path / "journal.jsonl").stat().st_ino if (path / "journal.jsonl").exists() else 0
+
+
+def kill_at_some_moment(nursery, path, moments, in_a_save):
+    """Kill the command that was just started: about when it saves, or anywhere in its first steps and before them."""
+    (judged, told), before, further = kept(path), identity(path), moments.randrange(5)
+
+    def reached():
+        new = identity(path) != before
+        saves = new and lines(path, b"judging") > judged  # a save follows the judging of an epoch
+        return saves if in_a_save else not further or (new and lines(path) >= told + further)
+
+    wait_for(reached)
+    time.sleep(moments.uniform(0, 0.02 if in_a_save else 0.05 if further else 0.3))
+    return nursery.end(signal.SIGKILL)
+
+
+def test_killed_again_and_again_a_run_ends_with_the_bits_of_one_that_was_not(nursery, command, straight, tmp_path):
+    seed = random.SystemRandom().randrange(2**32)
+    moments, path, phases = random.Random(seed), tmp_path / "run", []
+    while len(phases) < KILLS and kept(path)[0] < EPOCHS:
+        nursery.start(*command, path, *resuming(path))
+        code, said = kill_at_some_moment(nursery, path, moments, in_a_save=len(phases) % 2 == 1)
+        assert code == -signal.SIGKILL, said
+        whole = [entry.name for entry in path.glob("checkpoints/*")]
+        phases.append("saving" if any("partial" in name for name in whole) else max(whole, default="nothing saved"))
+    print(f"seed {seed}, killed at: {', '.join(phases)}")
+    assert len(phases) >= 6
+    nursery.start(*command, path, *resuming(path))
+    code, said = nursery.end()
+    assert code == 0, said
+    assert differing(left(path), straight) == []
+    assert len(list(path.glob("checkpoints/*"))) == 2 and not list(path.rglob("*.partial"))
 
 
 @pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -125,41 +149,40 @@ def test_a_signal_ends_the_run_after_its_step_saved_and_resumable(
     nursery, command, straight, tmp_path, sent, exit_code
 ):
     path = tmp_path / "run"
-    number = nursery.start(*command, path)
-    wait_for(lambda: (path / "journal.jsonl").exists() and len(RunFolder(path).events()) >= 5, number)
+    nursery.start(*command, path)
+    wait_for(lambda: lines(path) >= 5)
     code, said = nursery.end(sent)
     assert code == exit_code
     steps = left(path)["state"]["step"]
-    assert steps >= 5 and checkpoints(path)[-1] == f"step-{steps:09}"
+    assert steps >= 5 and (path / "checkpoints" / f"step-{steps:09}").exists()
     assert len(said.splitlines()) == 1
-    assert f"{path}: stopped after step {steps} of 32, saved; " in said and "--resume" in said
+    assert f"{path}: stopped after step {steps} of 48, saved; " in said and "--resume" in said
     nursery.start(*command, path, "--resume")
     assert nursery.end()[0] == 0
-    assert differing(left(path), straight[0]) == []
+    assert differing(left(path), straight) == []
 
 
 def test_a_second_signal_ends_at_once(nursery, command, straight, tmp_path):
     path = tmp_path / "run"
     number = nursery.start(*command, path)
-    wait_for(lambda: (path / "journal.jsonl").exists() and len(RunFolder(path).events()) >= 2, number)
+    wait_for(lambda: lines(path) >= 2)
     os.kill(number, signal.SIGINT)
     code, said = nursery.end(signal.SIGINT)
     assert code == 130 and "Traceback" not in said
     nursery.start(*command, path, "--resume")
     assert nursery.end()[0] == 0
-    assert differing(left(path), straight[0]) == []
+    assert differing(left(path), straight) == []
 
 
 def test_killed_before_it_began_the_same_folder_can_be_used(nursery, command, straight, tmp_path):
     path = tmp_path / "run"
-    number = nursery.start(*command, path)
-    wait_for((path / ".lock").exists, number)
+    nursery.start(*command, path)
+    wait_for((path / ".lock").exists)
     assert nursery.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    begun = (path / "recipe.json").exists()
-    nursery.start(*command, path, *(["--resume"] if begun else []))
+    nursery.start(*command, path, *resuming(path))
     code, said = nursery.end()
     assert code == 0, said
-    assert differing(left(path), straight[0]) == []
+    assert differing(left(path), straight) == []
 
 
 def test_a_folder_that_another_process_trains_in_is_refused_and_the_other_goes_on(
@@ -167,7 +190,7 @@ def test_a_folder_that_another_process_trains_in_is_refused_and_the_other_goes_o
 ):
     path = tmp_path / "run"
     number = nursery.start(*command, path)
-    wait_for((path / "journal.jsonl").exists, number)
+    wait_for((path / "journal.jsonl").exists)
     os.kill(number, signal.SIGSTOP)
     try:
         for more in (["--resume"], []):
@@ -178,4 +201,4 @@ def test_a_folder_that_another_process_trains_in_is_refused_and_the_other_goes_o
     finally:
         code, said = nursery.end(signal.SIGCONT)
     assert code == 0, said
-    assert differing(left(path), straight[0]) == []
+    assert differing(left(path), straight) == []

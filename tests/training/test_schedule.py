@@ -1,11 +1,14 @@
 """Section 5: how the rates fall: by hand in 2012, by stalls in the paper, in a straight line by default."""
 
+from dataclasses import replace
+
 import pytest
 
+from alexnet.data.augment import Images
 from alexnet.network.lineages import LINEAGES
 from alexnet.training.recipe import Change, Learning
 from alexnet.training.recipes import RECIPES, default_recipe
-from alexnet.training.schedule import rate, stretched, tenths
+from alexnet.training.schedule import has_come, rate, stretched, tenths
 
 STEPS = 10_009  # in an epoch of ILSVRC-2012
 OTHERS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -97,15 +100,31 @@ def test_the_cifar_networks_drop_where_their_author_dropped_them(name, drops, ep
 @pytest.mark.parametrize(("epochs", "expected"), [(90, (30, 60)), (9, (3, 6)), (45, (15, 30)), (180, (60, 120))])
 def test_a_fixed_schedule_stretches_with_the_length_of_the_run(epochs, expected):
     learning = Learning(epochs=epochs, schedule="fixed", changes=(Change(30, 0.1), Change(60, 0.01)), planned_epochs=90)
-    assert tuple(stretched(change.epoch, learning) for change in learning.changes) == expected
+    first = {epoch for epoch in range(epochs) if has_come(30, learning, epoch * STEPS, STEPS)}
+    second = {epoch for epoch in range(epochs) if has_come(60, learning, epoch * STEPS, STEPS)}
+    assert (min(first), min(second)) == expected
     rates = [at(learning, "fc8", False, epoch * STEPS) for epoch in range(epochs)]
     assert [rates.count(value) for value in dict.fromkeys(rates)] == [epochs // 3] * 3
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.learning.schedule == "fixed"])
-def test_no_change_moves_in_a_run_of_the_planned_length(name):
+def test_in_a_run_of_the_planned_length_every_change_comes_with_its_epochs_first_step(name):
     learning = RECIPES[name].learning
-    assert all(stretched(change.epoch, learning) == change.epoch for change in learning.changes)
+    for change in learning.changes:
+        assert has_come(change.epoch, learning, change.epoch * STEPS, STEPS)
+        assert not has_come(change.epoch, learning, change.epoch * STEPS - 1, STEPS)
+
+
+def test_a_run_of_one_epoch_begins_at_its_full_rate():
+    learning = replace(RECIPES["source-2012"].learning, epochs=1)
+    assert at(learning, "fc8", False, 0) == learning.rate
+
+
+@pytest.mark.parametrize(("epochs", "until"), [(91, 67), (182, 134), (10, 7), (1, 1)])
+def test_colour_shifts_end_where_a_run_of_this_length_has_come_as_far(epochs, until):
+    recipe = RECIPES["source-2012"]
+    assert stretched(recipe.images, replace(recipe.learning, epochs=epochs)).colour_until == until
+    assert stretched(Images(), replace(recipe.learning, epochs=epochs)) == Images()
 
 
 def test_of_changes_that_concern_a_layer_the_last_one_counts():

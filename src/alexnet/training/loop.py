@@ -22,7 +22,7 @@ from alexnet.runtime.run_folder import Journal, RunFolder
 from alexnet.training.interruption import Interruption
 from alexnet.training.progress import Display
 from alexnet.training.recipe import Recipe
-from alexnet.training.schedule import rate
+from alexnet.training.schedule import rate, stretched
 from alexnet.training.update import Update
 
 LINES_AN_EPOCH = 20  # of the journal
@@ -68,7 +68,9 @@ class Training:
         self.held_out, self.statistics = held_out, statistics
         self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning)
-        self.batches = Batches(training, recipe.images, statistics, recipe.seed, recipe.learning.batch)
+        self.batches = Batches(
+            training, stretched(recipe.images, recipe.learning), statistics, recipe.seed, recipe.learning.batch
+        )
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
         self.position = Position()

@@ -1,7 +1,9 @@
 """Section 5: how the learning rate changes. Pure functions of the recipe and of what has happened so far."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from alexnet.data.augment import Images
 from alexnet.training.recipe import Change, Learning
 
 WARM_UP = 20  # steps over which a falling schedule rises to its rate
@@ -21,9 +23,16 @@ def tenths(errors: Sequence[float], patience: int) -> int:
     return drops
 
 
-def stretched(epoch: int, learning: Learning) -> int:
-    """When a change planned for `epoch` comes in a run of another length."""
-    return round(epoch * learning.epochs / learning.planned_epochs)
+def has_come(epoch: int, learning: Learning, step: int, steps_an_epoch: int) -> bool:
+    """Whether what is planned for `epoch` has come at `step`; a run of another length stretches the plan."""
+    return step * learning.planned_epochs >= epoch * learning.epochs * steps_an_epoch
+
+
+def stretched(images: Images, learning: Learning) -> Images:
+    """The same images with the end of colour shifts where a run of this length has it, in whole epochs."""
+    if not images.colour_until:
+        return images
+    return replace(images, colour_until=max(1, round(images.colour_until * learning.epochs / learning.planned_epochs)))
 
 
 def rate(
@@ -41,7 +50,7 @@ def rate(
         return base * min(1, (step + 1) / min(WARM_UP, whole)) * (1 - step / whole)
     factor = 1.0
     for change in learning.changes:
-        if stretched(change.epoch, learning) <= step // steps_an_epoch and _concerns(change, layer, bias):
+        if has_come(change.epoch, learning, step, steps_an_epoch) and _concerns(change, layer, bias):
             factor = change.factor
     return base * factor
 

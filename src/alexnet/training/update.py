@@ -5,7 +5,7 @@
 The rate stands inside the velocity, so what was gathered at an old rate keeps it: not PyTorch's SGD, once rates change.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -43,10 +43,13 @@ class Update:
         for name, (layer, bias, decay) in self._kinds.items():
             weight, gradient = self._parameters[name], self._parameters[name].grad
             if gradient is not None and (now := rate(layer, bias)) > 0:
-                for w, v, g in zip(*(_pieces(each) for each in (weight, self.velocity[name], gradient)), strict=True):
+                for w, v, g in _pieces(weight, self.velocity[name], gradient):
                     v.mul_(self.momentum).add_(w, alpha=-decay * now).add_(g, alpha=-now)
                     w.add_(v)
 
 
-def _pieces(tensor: Tensor) -> tuple[Tensor, ...]:
-    return tensor.flatten().split(PIECE) if tensor.is_contiguous() else (tensor,)
+def _pieces(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """The same pieces of each; tensors laid out in another order are taken whole."""
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return zip(*(tensor.flatten().split(PIECE) for tensor in tensors), strict=True)
+    return (tensors,)
