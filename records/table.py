@@ -25,7 +25,7 @@ def row(record: Path) -> str:
     about = read(record / "about.json")
     trials = sorted(path.parent for path in record.glob("*/result.json"))
     results = [read(trial / "result.json") for trial in trials]
-    journals = [[json.loads(line) for line in (trial / "journal.jsonl").open()] for trial in trials]
+    journals = [[json.loads(line) for line in (trial / "journal.jsonl").read_text().splitlines()] for trial in trials]
     seconds = [
         sum(event["seconds_per_step"] * event["steps"] for event in journal if event["event"] == "training")
         for journal in journals
