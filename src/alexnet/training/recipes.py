@@ -51,7 +51,9 @@ def _as_run(
 CAFFE = Recipe(
     "caffe",
     network=NetworkChoice("caffe"),
-    images=Images(patch=227, positions=30, shape="squashed"),
+    images=Images(
+        patch=227, positions=30, shape="squashed", order="fixed"
+    ),  # one shuffle, when the pictures are stored
     learning=Learning(
         epochs=90,
         batch=256,
