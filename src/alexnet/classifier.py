@@ -11,7 +11,7 @@ from alexnet.data.augment import altered, view
 from alexnet.data.decode import Pixels, read, square
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.views import probabilities, views
-from alexnet.network.alexnet import AlexNet
+from alexnet.network.alexnet import AlexNet, put_weights
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import Machine, this_machine
 from alexnet.runtime.errors import BadInputError
@@ -49,14 +49,16 @@ class Classifier:
         """
         folder = RunFolder(Path(run))
         recipe = Recipe.from_json(folder.read_text("recipe.json"), str(folder.path / "recipe.json"))
-        classes = tuple(folder.read_json("classes.json"))
+        classes = folder.read_json("classes.json")
+        if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+            raise BadInputError(f"{folder.path / 'classes.json'}: no list of names; train again")
         path = checkpoint.newest(folder.checkpoints, only=checkpoint.WEIGHTS)
         if path is None:
             raise BadInputError(f"{run}: nothing learned yet; alexnet train --resume goes on with it")
         network = AlexNet(recipe.network.build(), classes=len(classes))
         put_weights(network, checkpoint.read_tensors(path / checkpoint.WEIGHTS), str(path / checkpoint.WEIGHTS))
         statistics = Statistics.read(folder.path / STATISTICS)
-        return cls(network, classes, recipe, statistics, this_machine(), path.name)
+        return cls(network, tuple(classes), recipe, statistics, this_machine(), path.name)
 
     def classify(self, image: str | Path | Pixels, views: int = 1) -> list[tuple[str, float]]:
         """The five most probable classes and their probabilities, the most probable first.
@@ -90,19 +92,3 @@ class Classifier:
         images = self.recipe.images
         pixels = image if isinstance(image, np.ndarray) else read(Path(image))
         return square(pixels, images.side, images.shape)[None]
-
-
-def put_weights(network: AlexNet, weights: dict[str, Tensor], name: str) -> None:
-    """Load weights that must be this network's own. Raises BadInputError naming the first that does not fit."""
-    own = network.state_dict()
-    for key in (*own, *weights):
-        if key not in weights or key not in own or own[key].shape != weights[key].shape:
-            found = tuple(weights[key].shape) if key in weights else "nothing"
-            wanted = tuple(own[key].shape) if key in own else "nothing"
-            raise BadInputError(
-                f"{name}: weights of another network ({key} is {found}, {network.lineage.name} has {wanted}); "
-                "use the run they were trained in"
-            )
-        if not torch.isfinite(weights[key]).all():
-            raise BadInputError(f"{name}: {key} holds values that are not finite; train again")
-    network.load_state_dict(weights)

@@ -4,15 +4,19 @@ Nothing heavy is imported before a verb needs it: `alexnet --help` answers witho
 """
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from alexnet.runtime.errors import AlexNetError, BadInputError, Interrupted, MachineError, UsageError, explain_os_error
 from alexnet.runtime.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from alexnet.evaluation.predictions import Predictions
 
 Result = dict[str, Any]
 
@@ -130,18 +134,19 @@ def evaluate(words: Sequence[str]) -> Result:
 
     from alexnet.data.sources import open_dataset
     from alexnet.evaluation.predictions import ensemble
-    from alexnet.judge import judge
+    from alexnet.judge import check_same_classes, judge
     from alexnet.training.progress import Display
 
     dataset = open_dataset(options.data)
+    check_same_classes(options.runs)
     with Display() as display:
         judged = [judge(run, dataset, options.views, display.work) for run in options.runs]
     for run, predictions in zip(options.runs, judged, strict=True):
-        print(_errors_line(str(run), *predictions.errors(), options.views))
+        print(_errors_line(str(run), predictions))
     together = ensemble(judged, weights)
     top1, top5 = together.errors()
     if len(judged) > 1:
-        print(_errors_line(f"average of {len(judged)} runs", top1, top5, options.views))
+        print(_errors_line(f"average of {len(judged)} runs", together))
     print(f"{len(together.labels):,} images ({dataset.judged_by}), each counted once")
     print(f"as the paper reports: {PAPER_ERRORS[options.views]} (ILSVRC-2010 test, Section 6)")
     return {
@@ -176,9 +181,9 @@ def classify(words: Sequence[str]) -> Result:
             failed = error
             continue
         predictions.append({"image": image, "classes": [{"class": name, "probability": p} for name, p in best]})
-        print(image)
+        print(_plain(image))
         for name, p in best:
-            print(f"    {p:6.1%}  {'█' * round(p * 30):30}  {name}")
+            print(f"    {p:6.1%}  {'█' * round(p * 30):30}  {_plain(name)}")
     result = {"predictions": predictions}
     if failed:
         if options.json:
@@ -211,17 +216,14 @@ VERBS: dict[str, Callable[[Sequence[str]], Result]] = {
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code says how it ended (runtime/errors.py lists them)."""
-    words = list(sys.argv[1:] if words is None else words)
-    if not words or words[0] in ("-h", "--help"):
-        print(HELP, end="")
-        return 0
-    verb, *rest = words
+    verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode, a name that is not UTF-8
     try:
-        if verb not in VERBS:
-            raise UsageError(f"{verb}: no such verb; {did_you_mean(verb, VERBS)}")
-        result = VERBS[verb](rest)
-        if "--json" in rest:
-            print(json.dumps(result), flush=True)
+        try:
+            _run(verb, rest)
+        finally:
+            sys.stdout.flush()  # here and not at the interpreter's end, where nobody could catch what it raises
     except AlexNetError as error:
         _complain(verb, error)
         return error.exit_code
@@ -240,15 +242,31 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _run(verb: str, words: Sequence[str]) -> None:
+    if verb in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if verb not in VERBS:
+        raise UsageError(f"{verb}: no such verb; {did_you_mean(verb, VERBS)}")
+    result = VERBS[verb](words)
+    if "--json" in words:
+        print(json.dumps(result))
+
+
 def _complain(verb: str, error: AlexNetError) -> None:
-    # One line, whatever a file is called: names may hold newlines and terminal escapes.
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
     kind = "" if isinstance(error, Interrupted) else "error: "
-    print(f"alexnet {verb}: {kind}{line}".encode(errors="backslashreplace").decode(), file=sys.stderr)
+    print(f"alexnet {_plain(verb)}: {kind}{_plain(str(error))}", file=sys.stderr)
 
 
-def _errors_line(what: str, top1: float, top5: float, views: int) -> str:
-    return f"{what}: error {top1:.2%} top-1, {top5:.2%} top-5, {'one view' if views == 1 else 'ten views averaged'}"
+def _plain(text: str) -> str:
+    """One line that a terminal takes for text: names of files and classes may hold newlines and escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _errors_line(what: str, judged: "Predictions") -> str:
+    words = {1: "one view", 5: "five patches averaged (its recipe has no reflections)", 10: "ten views averaged"}
+    top1, top5 = judged.errors()
+    return f"{what}: error {top1:.2%} top-1, {top5:.2%} top-5, {words[judged.views]}"
 
 
 def _weights(text: str | None, runs: int) -> list[float] | None:
@@ -258,7 +276,7 @@ def _weights(text: str | None, runs: int) -> list[float] | None:
         weights = [float(word) for word in text.split(",")]
     except ValueError:
         raise UsageError(f"--weights: {text!r} are not numbers with commas between them") from None
-    if len(weights) != runs or min(weights) < 0 or sum(weights) <= 0:
+    if len(weights) != runs or not all(0 <= weight < float("inf") for weight in weights) or sum(weights) <= 0:
         raise UsageError(f"--weights: {text!r}; give {runs} numbers from 0, one a run, not all 0")
     return weights
 

@@ -1,10 +1,11 @@
 """Section 6: judge a run on a dataset's held-out pictures, and keep what it said."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as tensors_to_bytes
 
@@ -14,6 +15,7 @@ from alexnet.data.squares import Squares
 from alexnet.evaluation.predictions import Predictions, predict
 from alexnet.runtime.commit import write_whole
 from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.run_folder import RunFolder
 
 Work = Callable[[str, int, int], None]
 
@@ -27,7 +29,7 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
     classifier = Classifier.load(run)
     pictures = renumbered(dataset, classifier.classes, run)
     kept = _place(run, classifier.checkpoint, dataset.digest, views)
-    if (known := _read(kept, views)) is not None:
+    if (known := _read(kept)) is not None:
         return known
     images = classifier.recipe.images
     squares = Squares(pictures, images.side, images.shape)
@@ -35,14 +37,22 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
         classifier.network, squares, images, classifier.statistics, classifier.machine, views,
         lambda done, total: work(f"judging {run.name}", done, total),
     )  # fmt: skip
-    write_whole(kept, tensors_to_bytes({"probabilities": judged.probabilities, "labels": judged.labels}))
+    write_whole(kept, tensors_to_bytes({name: torch.as_tensor(value) for name, value in vars(judged).items()}))
     return judged
 
 
 def kept_predictions(run: Path, step: str, digest: str) -> list[Predictions]:
     """What the run's checkpoint `step` is known to say about the data of that digest, by number of views."""
-    known = (_read(_place(run, step, digest, views), views) for views in (1, 10))
+    known = (_read(_place(run, step, digest, views)) for views in (1, 10))
     return [predictions for predictions in known if predictions is not None]
+
+
+def check_same_classes(runs: Sequence[Path]) -> None:
+    """Raise BadInputError when the runs did not learn the same classes: their probabilities have no average."""
+    known = [RunFolder(run).read_json("classes.json") for run in runs]
+    for run, classes in zip(runs, known, strict=True):
+        if classes != known[0]:
+            raise BadInputError(f"{run}: learned other classes than {runs[0]}; average runs of the same classes")
 
 
 def renumbered(dataset: Dataset, classes: tuple[str, ...], run: Path) -> Pictures:
@@ -60,9 +70,10 @@ def _place(run: Path, step: str, digest: str, views: int) -> Path:
     return run / "predictions" / f"{step}-{digest[:16]}-{views}-views.safetensors"
 
 
-def _read(path: Path, views: int) -> Predictions | None:
+def _read(path: Path) -> Predictions | None:
     try:
         with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-            return Predictions(file.get_tensor("probabilities"), file.get_tensor("labels"), views)
+            probabilities, labels, views = (file.get_tensor(name) for name in ("probabilities", "labels", "views"))
+            return Predictions(probabilities, labels, int(views))
     except (OSError, SafetensorError):
         return None

@@ -144,3 +144,9 @@ def test_every_picture_is_judged_once_and_in_order(count):
     assert judged.labels.tolist() == labels.tolist()
     assert judged.views == count
     assert told == [(PORTION, PORTION + 3), (PORTION + 3, PORTION + 3)]
+
+
+def test_where_nothing_is_mirrored_in_training_the_five_patches_are_all():
+    five = views(Images(reflections=False), 10)
+    assert len(five) == 5
+    assert five == views(Images(), 10)[:5]

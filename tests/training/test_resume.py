@@ -122,7 +122,7 @@ def kill_at_some_moment(nursery, path, moments, in_a_save):
         return saves if in_a_save else not further or (new and lines(path) >= told + further)
 
     wait_for(reached)
-    time.sleep(moments.uniform(0, 0.02 if in_a_save else 0.05 if further else 0.3))
+    time.sleep(moments.uniform(0, 0.1 if in_a_save else 0.05 if further else 0.3))
     return nursery.end(signal.SIGKILL)
 
 
@@ -132,7 +132,7 @@ def test_killed_again_and_again_a_run_ends_with_the_bits_of_one_that_was_not(nur
     while len(phases) < KILLS and kept(path)[0] < EPOCHS:
         nursery.start(*command, path, *resuming(path))
         code, said = kill_at_some_moment(nursery, path, moments, in_a_save=len(phases) % 2 == 1)
-        assert code == -signal.SIGKILL, said
+        assert code in (-signal.SIGKILL, 0), said  # 0: at its very end, it was faster
         whole = [entry.name for entry in path.glob("checkpoints/*")]
         phases.append("saving" if any("partial" in name for name in whole) else max(whole, default="nothing saved"))
     print(f"seed {seed}, killed at: {', '.join(phases)}")
@@ -162,23 +162,28 @@ def test_a_signal_ends_the_run_after_its_step_saved_and_resumable(
     assert differing(left(path), straight) == []
 
 
-def test_a_second_signal_ends_at_once(nursery, command, straight, tmp_path):
+def test_a_second_signal_ends_at_once_and_nothing_is_lost_but_the_steps_since_the_last_save(
+    nursery, command, straight, tmp_path
+):
     path = tmp_path / "run"
     number = nursery.start(*command, path)
-    wait_for(lambda: lines(path) >= 2)
-    os.kill(number, signal.SIGINT)
-    code, said = nursery.end(signal.SIGINT)
-    assert code == 130 and "Traceback" not in said
+    wait_for(lambda: lines(path) >= 9)
+    os.kill(number, signal.SIGTERM)
+    assert nursery.end(signal.SIGINT) == (130, "alexnet train: stopped\n")
+    assert left(path)["state"]["step"] in (6, 12)
     nursery.start(*command, path, "--resume")
     assert nursery.end()[0] == 0
     assert differing(left(path), straight) == []
 
 
-def test_killed_before_it_began_the_same_folder_can_be_used(nursery, command, straight, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_before_its_first_step_the_same_folder_can_be_used(nursery, command, straight, tmp_path, sent):
     path = tmp_path / "run"
     nursery.start(*command, path)
     wait_for((path / ".lock").exists)
-    assert nursery.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    code, said = nursery.end(sent)
+    assert code == (130 if sent == signal.SIGINT else -signal.SIGKILL)
+    assert len(said.splitlines()) == (sent == signal.SIGINT)
     nursery.start(*command, path, *resuming(path))
     code, said = nursery.end()
     assert code == 0, said

@@ -12,6 +12,7 @@ from alexnet.data.squares import Progress, Squares
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.errors import errors
 from alexnet.evaluation.views import probabilities
+from alexnet.evaluation.views import views as patches
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime.devices import Machine
 
@@ -24,6 +25,7 @@ class Predictions:
 
     probabilities   float32[N, K]
     labels          int64[N]
+    views           how many patches of each image were averaged: 1, 10, or 5 where the recipe has no reflections
     """
 
     probabilities: Tensor
@@ -53,7 +55,7 @@ def predict(
         numbers = np.arange(start, min(start + PORTION, len(squares)))
         portions.append(probabilities(network, squares.gather(numbers), images, statistics, machine, views))
         progress(start + len(numbers), len(squares))
-    return Predictions(torch.cat(portions), torch.from_numpy(squares.labels), views)
+    return Predictions(torch.cat(portions), torch.from_numpy(squares.labels), len(patches(images, views)))
 
 
 def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:

@@ -16,14 +16,14 @@ View = tuple[tuple[int, int], bool]  # (row, column) of the patch, mirrored
 def views(images: Images, count: int) -> list[View]:
     """The one central view, or the ten: four corners and the centre, then the same five mirrored.
 
-    `count` is 1 or 10. Where the recipe learns no reflections, judging shows none: the five stand twice.
+    `count` is 1 or 10. Where the recipe learns no reflections, judging shows none, and the five are all.
     With 256 and 224 pixels the corners are (0, 0), (0, 32), (16, 16), (32, 0), (32, 32).
     """
     far = images.side - images.patch
     if count == 1:
         return [((far // 2, far // 2), False)]
     five = [(0, 0), (0, far), (far // 2, far // 2), (far, 0), (far, far)]
-    return [(corner, mirrored) for mirrored in (False, images.reflections) for corner in five]
+    return [(corner, mirrored) for mirrored in ((False, True) if images.reflections else (False,)) for corner in five]
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import DroppedOut, Learned, operation
-from alexnet.runtime.errors import UsageError
+from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
 
@@ -98,3 +98,19 @@ class AlexNet(nn.Module):
 def initial_values(seed: int, number: int) -> torch.Generator:
     """What draws the initial values of the layer with weights of that number, from 0."""
     return torch.Generator().manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS, number))
+
+
+def put_weights(network: AlexNet, weights: dict[str, Tensor], name: str) -> None:
+    """Load weights that must be this network's own. Raises BadInputError naming the first that does not fit."""
+    own = network.state_dict()
+    for key in (*own, *weights):
+        if key not in weights or key not in own or own[key].shape != weights[key].shape:
+            found = tuple(weights[key].shape) if key in weights else "nothing"
+            wanted = tuple(own[key].shape) if key in own else "nothing"
+            raise BadInputError(
+                f"{name}: weights of another network ({key} is {found}, {network.lineage.name} has {wanted}); "
+                "use the run they were trained in"
+            )
+        if not torch.isfinite(weights[key]).all():
+            raise BadInputError(f"{name}: {key} holds values that are not finite; train again")
+    network.load_state_dict(weights)

@@ -19,6 +19,7 @@ from alexnet.runtime.run_folder import Event, RunFolder
 from alexnet.training.train import read_examples
 
 SHOWN = 5  # classes a panel
+WORDS = {5: "five patches averaged (no reflections in this recipe)", 10: "ten views averaged"}
 
 
 def write_report(run: Path) -> Path:
@@ -80,7 +81,7 @@ def _judgings(classifier: Classifier, folder: RunFolder, events: list[Event]) ->
         found.append(("one view, the centre", data["held_out"], event["top1_error"], event["top5_error"]))
     for predictions in kept_predictions(folder.path, classifier.checkpoint, data["digest"]):
         if predictions.views > 1:
-            found.append(("ten views, probabilities averaged", len(predictions.labels), *predictions.errors()))
+            found.append((WORDS[predictions.views], len(predictions.labels), *predictions.errors()))
     return found
 
 

@@ -13,11 +13,11 @@ from alexnet.data.batches import Batch, Batches
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.predictions import predict
-from alexnet.network.alexnet import AlexNet
+from alexnet.network.alexnet import AlexNet, put_weights
 from alexnet.runtime import checkpoint
 from alexnet.runtime.checkpoint import Checkpoint
 from alexnet.runtime.devices import Machine
-from alexnet.runtime.errors import AlexNetError, DivergedError, Interrupted
+from alexnet.runtime.errors import AlexNetError, BadInputError, DivergedError, Interrupted
 from alexnet.runtime.run_folder import Journal, RunFolder
 from alexnet.training.interruption import Interruption
 from alexnet.training.progress import Display
@@ -77,12 +77,15 @@ class Training:
         self.interruption = Interruption()
 
     def resume(self, path: Path) -> None:
-        """Go back to the checkpoint at `path`."""
+        """Go back to the checkpoint at `path`. Raises BadInputError when it is damaged or another network's."""
         saved = checkpoint.load(path)
-        self.network.load_state_dict(saved.weights)
-        for name, velocity in saved.velocity.items():
-            self.update.velocity[name].copy_(velocity)
-        self.position = Position(**saved.state)
+        put_weights(self.network, saved.weights, str(path / checkpoint.WEIGHTS))
+        try:
+            for name, velocity in self.update.velocity.items():
+                velocity.copy_(saved.velocity[name])
+            self.position = Position(**saved.state)
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise BadInputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
 
     def run(self) -> dict[str, Any]:
         """Learn to the end and give the last judging.

@@ -1,0 +1,201 @@
+"""Judging a run: every held-out picture once, probabilities kept and used again, several runs averaged."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from alexnet.data.sources import open_dataset
+from alexnet.judge import judge, renumbered
+from alexnet.runtime.run_folder import RunFolder
+from alexnet.training.progress import Display
+from alexnet.training.train import train
+
+
+@pytest.fixture(scope="session")
+def poor_run(pictures, small_recipe, tmp_path_factory):
+    """A run that has learned next to nothing. Read only."""
+    run = tmp_path_factory.mktemp("runs") / "poor"
+    recipe = small_recipe.altered({"learning.rate": "1e-9", "seed": "4"})
+    train(recipe, open_dataset(str(pictures)), run, Display(quiet=True))
+    return run
+
+
+@pytest.fixture
+def two(own_run, poor_run, tmp_path):
+    """A run that is always right, one that is mostly wrong; and the probabilities of each."""
+    other = Path(shutil.copytree(poor_run, tmp_path / "poor"))
+    return own_run, other
+
+
+def told(ended):
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out.splitlines()[-1])
+
+
+def refusal(ended, code=3):
+    assert ended.code == code
+    assert ended.err.startswith("alexnet evaluate: error: ") and ended.err.count("\n") == 1
+    return ended.err
+
+
+def kept(run):
+    return sorted((run / "predictions").iterdir())
+
+
+def test_an_evaluation_counts_every_held_out_picture_once(alexnet, two, pictures):
+    for run, error in zip(two, (0, 2 / 3), strict=True):
+        json_line = told(alexnet("evaluate", run, pictures, "--json"))
+        assert (json_line["images"], json_line["views"], json_line["top5_error"]) == (6, 1, 0)
+        assert json_line["top1_error"] == pytest.approx(error)
+        assert json_line["top1_error"] == pytest.approx(json.loads((run / "result.json").read_text())["top1_error"])
+    said = alexnet("evaluate", two[0], pictures).out
+    assert f"{two[0]}: error 0.00% top-1" in said and "6 images" in said and "each counted once" in said
+
+
+def test_ten_views_are_averaged_probabilities_of_the_same_pictures(alexnet, own_run, pictures):
+    for views in (1, 10):
+        json_line = told(alexnet("evaluate", own_run, pictures, "--views", views, "--json"))
+        assert (json_line["images"], json_line["views"]) == (6, views)
+    one, ten = (load_file(file) for file in sorted(kept(own_run), key=lambda file: "10-views" in file.name))
+    assert torch.equal(one["labels"], ten["labels"])
+    assert not torch.equal(one["probabilities"], ten["probabilities"])
+    assert torch.allclose(ten["probabilities"].sum(1), torch.ones(6))
+
+
+def test_probabilities_are_kept_and_not_computed_again(own_run, pictures):
+    dataset, work = open_dataset(str(pictures)), []
+    first = judge(own_run, dataset, 1, lambda *done: work.append(done))
+    assert work == [("judging run", 6, 6)]
+    again = judge(own_run, dataset, 1, lambda *done: work.append(done))
+    assert len(work) == 1 and torch.equal(first.probabilities, again.probabilities)
+    judge(own_run, dataset, 10, lambda *done: work.append(done))
+    assert len(work) == 2 and len(kept(own_run)) == 2
+
+
+def test_probabilities_of_another_checkpoint_or_other_pictures_are_not_used(own_run, own_pictures):
+    work = []
+    judge(own_run, open_dataset(str(own_pictures)), 1, lambda *done: work.append(done))
+    for number in range(50, 60):
+        shutil.copy(own_pictures / "red" / "00.jpg", own_pictures / "red" / f"{number}.jpg")
+    judge(own_run, open_dataset(str(own_pictures)), 1, lambda *done: work.append(done))
+    (own_run / "checkpoints" / "step-000000008").rename(own_run / "checkpoints" / "step-000000009")
+    judge(own_run, open_dataset(str(own_pictures)), 1, lambda *done: work.append(done))
+    assert len(work) == 3 and len(kept(own_run)) == 3
+
+
+def test_kept_probabilities_that_are_damaged_are_computed_again(own_run, pictures):
+    dataset, work = open_dataset(str(pictures)), []
+    first = judge(own_run, dataset, 1, lambda *done: work.append(done))
+    (file,) = kept(own_run)
+    for damage in (lambda: os.truncate(file, 100), lambda: file.write_bytes(b""), file.unlink):
+        damage()
+        assert torch.equal(
+            judge(own_run, dataset, 1, lambda *done: work.append(done)).probabilities, first.probabilities
+        )
+    save_file({"something": torch.zeros(2)}, file)
+    assert torch.equal(judge(own_run, dataset, 1, lambda *done: work.append(done)).probabilities, first.probabilities)
+    assert len(work) == 5
+
+
+def test_several_runs_are_judged_by_their_average(alexnet, two, pictures):
+    json_line = told(alexnet("evaluate", *two, pictures, "--json"))
+    assert [each["run"] for each in json_line["runs"]] == [str(run) for run in two]
+    assert [each["top1_error"] for each in json_line["runs"]] == pytest.approx([0, 2 / 3])
+    good, poor = (load_file(kept(run)[0]) for run in two)
+    average = (good["probabilities"].double() + poor["probabilities"].double()) / 2
+    wrong = (average.argmax(1) != good["labels"]).double().mean().item()
+    assert json_line["top1_error"] == pytest.approx(wrong)
+    assert "average of 2 runs: error" in alexnet("evaluate", *two, pictures).out
+
+
+@pytest.mark.parametrize(("weights", "like"), [("1,0", 0), ("0,2.5", 1), ("1e-6,1", 1)])
+def test_an_averages_weights_decide_who_counts(alexnet, two, pictures, weights, like):
+    json_line = told(alexnet("evaluate", *two, pictures, "--weights", weights, "--json"))
+    assert json_line["top1_error"] == pytest.approx(json_line["runs"][like]["top1_error"])
+    assert json_line["runs"][0]["top1_error"] != json_line["runs"][1]["top1_error"]
+
+
+def test_labels_are_the_runs_own_by_name(own_run, own_pictures, pictures):
+    for name in ("blue", "green"):
+        shutil.rmtree(own_pictures / name)
+    shutil.copytree(pictures / "blue", own_pictures / "blue")
+    dataset = open_dataset(str(own_pictures))
+    assert dataset.classes == ("blue", "red")
+    pictures = renumbered(dataset, ("blue", "green", "red"), own_run)
+    assert set(pictures.labels.tolist()) == {0, 2}
+    judged = judge(own_run, dataset, 1, lambda *_: None)
+    assert judged.probabilities.shape == (4, 3) and judged.errors()[0] == 0
+    assert set(renumbered(dataset, ("red", "green", "blue"), own_run).labels.tolist()) == {0, 2}
+
+
+def test_a_class_that_the_run_never_learned_is_named(alexnet, own_run, own_pictures):
+    (own_pictures / "red").rename(own_pictures / "violet")
+    message = refusal(alexnet("evaluate", own_run, own_pictures))
+    assert f"{own_run}: " in message and "violet" in message and "; " in message
+    assert not (own_run / "predictions").exists()
+
+
+def test_runs_of_other_classes_have_no_average(alexnet, two, own_pictures, pictures):
+    RunFolder(two[1]).write_json("classes.json", ["blue", "red", "green"])
+    message = refusal(alexnet("evaluate", *two, pictures))
+    assert f"{two[1]}: learned other classes than {two[0]}; " in message
+
+
+def test_a_damaged_picture_gives_no_number_at_all(alexnet, own_run, own_pictures):
+    held_out = open_dataset(str(own_pictures)).held_out
+    damaged = Path(held_out.where + held_out.keys[-1])
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    ended = alexnet("evaluate", own_run, own_pictures, "--json")
+    assert f"{damaged}: " in refusal(ended)
+    assert ended.out == "" and not (own_run / "predictions").exists()
+
+
+def test_a_run_without_anything_learned_and_what_is_no_run_are_named(alexnet, own_run, pictures, tmp_path):
+    shutil.rmtree(own_run / "checkpoints")
+    for run, words in ((own_run, "nothing learned yet"), (tmp_path / "none", "no run here"), (pictures, "no run here")):
+        assert f"{run}: {words}; " in refusal(alexnet("evaluate", run, pictures))
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "classes.json", "statistics.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[]", b"null", b"7"])
+def test_a_damaged_file_of_the_run_is_named(alexnet, own_run, pictures, name, content):
+    (own_run / name).write_bytes(content)
+    assert f"{own_run / name}: " in refusal(alexnet("evaluate", own_run, pictures))
+
+
+def test_damaged_checkpoints_are_told_when_none_is_left(alexnet, own_run, pictures):
+    for file in own_run.glob("checkpoints/*/weights.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[-5] ^= 4
+        file.write_bytes(content)
+    assert "step-000000008/weights.safetensors: damaged" in refusal(alexnet("evaluate", own_run, pictures))
+
+
+def test_weights_that_overflow_give_no_number(alexnet, own_run, pictures):
+    from alexnet.runtime import checkpoint
+
+    newest = checkpoint.newest(own_run / "checkpoints")
+    saved = checkpoint.load(newest)
+    for tensor in saved.weights.values():
+        tensor.mul_(1e30)
+    shutil.rmtree(newest)
+    checkpoint.save(own_run / "checkpoints", 8, saved)
+    assert "not finite" in refusal(alexnet("evaluate", own_run, pictures), code=5)
+
+
+def test_a_run_is_judged_by_a_folder_with_its_own_val(alexnet, own_run, tmp_path):
+    for split, count in (("train", 1), ("val", 3)):
+        for name, colour in (("blue", (40, 60, 200)), ("red", (200, 50, 40))):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng(number).normal(colour, 30, (33, 47, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number}.png")
+    ended = alexnet("evaluate", own_run, tmp_path / "data", "--json")
+    assert told(ended)["images"] == 6 and told(ended)["top1_error"] == 0 and "the pictures in val/" in ended.out
