@@ -76,6 +76,17 @@ def test_stopped_after_every_single_step_it_leaves_the_same_bits(recipe, dataset
     assert differing(left(tmp_path / "run"), straight) == []
 
 
+def test_each_step_draws_its_own_dropout_masks_also_after_resuming(recipe, dataset, lineage, tmp_path):
+    drawn = []
+    for stop in (5, 0):
+        run = begin(recipe, dataset, tmp_path / "run", Watching(stop), lineage)
+        run.network.register_forward_pre_hook(
+            lambda network, given: drawn.append(given[1]) if network.training else None
+        )
+        assert stopped(run) == bool(stop)
+    assert drawn == [(recipe.seed, step) for step in range(STEPS)]
+
+
 class Unseeked(Batches):
     """Begins each epoch at its first batch, wherever the run stands: the mistake that resuming invites."""
 
