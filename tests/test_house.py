@@ -35,7 +35,7 @@ DOORS = {
     "sklearn": ("data/digits.py",),
     "pyarrow": ("data/parquet.py",),
     "pickle": ("data/cifar10.py",),
-    "safetensors": ("runtime/checkpoint.py", "data/statistics.py", "training/train.py", "judge.py"),
+    "safetensors": ("runtime/checkpoint.py", "runtime/arrays.py"),
     "torch.utils.tensorboard": ("training/loop.py",),
     "torch.distributed": (),
     "random": (),

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as tensors_to_bytes
 
 from alexnet.classifier import Classifier
 from alexnet.data.pictures import Dataset, Pictures
 from alexnet.data.squares import Squares
 from alexnet.evaluation.predictions import Predictions, predict
-from alexnet.runtime.commit import write_whole
+from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.run_folder import RunFolder
 
@@ -37,7 +35,7 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
         classifier.network, squares, images, classifier.statistics, classifier.machine, views,
         lambda done, total: work(f"judging {run.name}", done, total),
     )  # fmt: skip
-    write_whole(kept, tensors_to_bytes({name: torch.as_tensor(value) for name, value in vars(judged).items()}))
+    write_arrays(kept, {name: np.asarray(value) for name, value in vars(judged).items()})
     return judged
 
 
@@ -72,8 +70,8 @@ def _place(run: Path, step: str, digest: str, views: int) -> Path:
 
 def _read(path: Path) -> Predictions | None:
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-            probabilities, labels, views = (file.get_tensor(name) for name in ("probabilities", "labels", "views"))
-            return Predictions(probabilities, labels, int(views))
-    except (OSError, SafetensorError):
+        arrays = read_arrays(path)
+        probabilities, labels = (torch.from_numpy(arrays[name]) for name in ("probabilities", "labels"))
+        return Predictions(probabilities, labels, int(arrays["views"]))
+    except (BadInputError, KeyError):  # not there yet, or not whole: judged again
         return None

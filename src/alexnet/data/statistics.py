@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from alexnet.data.squares import PORTION, Progress, Squares
-from alexnet.runtime.commit import write_whole
+from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
 
 
@@ -30,16 +28,16 @@ class Statistics:
     eigenvectors: NDArray[np.float64]
 
     def write(self, path: Path) -> None:
-        """Keep them in a safetensors file."""
-        write_whole(path, save({name: np.ascontiguousarray(array) for name, array in vars(self).items()}))
+        """Keep them in a file."""
+        write_arrays(path, vars(self))
 
     @classmethod
     def read(cls, path: Path) -> "Statistics":
         """Read them back. Raises BadInputError when the file is missing or damaged."""
         try:
-            return cls(**load(path.read_bytes()))
-        except (OSError, SafetensorError, TypeError) as error:
-            raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
+            return cls(**read_arrays(path))
+        except TypeError as error:
+            raise BadInputError(f"{path}: holds something else ({error}); train again") from error
 
 
 def statistics(squares: Squares, progress: Progress) -> Statistics:

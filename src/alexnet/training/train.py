@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from alexnet.data.decode import Pixels
 from alexnet.data.pictures import Dataset
@@ -14,7 +12,7 @@ from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime import checkpoint
-from alexnet.runtime.commit import write_whole
+from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.devices import Machine, environment, this_machine
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.randomness import Purpose, numbers
@@ -101,18 +99,18 @@ def _begin(
 def read_examples(folder: RunFolder) -> tuple[Pixels, NDArray[np.int64]]:
     """The run's example pictures, uint8[E, side, side, 3], and their labels, int64[E]. Raises BadInputError."""
     try:
-        tensors = load((folder.path / EXAMPLES).read_bytes())
-        return tensors["squares"], tensors["labels"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise BadInputError(f"{folder.path / EXAMPLES}: cannot be read ({error}); train again") from error
+        arrays = read_arrays(folder.path / EXAMPLES)
+        return arrays["squares"], arrays["labels"]
+    except KeyError as error:
+        raise BadInputError(f"{folder.path / EXAMPLES}: lacks {error}; train again") from error
 
 
 def _write_examples(folder: RunFolder, held_out: Squares, seed: int) -> None:
     """Keep a few held-out pictures for the report, chosen by the seed, so that the run is complete in itself."""
     count = min(SHOWN, len(held_out))
     chosen = np.sort(numbers(seed, Purpose.PICTURES_TO_SHOW).choice(len(held_out), count, replace=False))
-    tensors: dict[str, NDArray[Any]] = {"squares": held_out.gather(chosen), "labels": held_out.labels[chosen]}
-    write_whole(folder.path / EXAMPLES, save(tensors))
+    arrays: dict[str, NDArray[Any]] = {"squares": held_out.gather(chosen), "labels": held_out.labels[chosen]}
+    write_arrays(folder.path / EXAMPLES, arrays)
 
 
 def _compare_machines(before: dict[str, Any], now: dict[str, Any], display: Display) -> None:
