@@ -18,10 +18,6 @@ first-run: .venv/can-run ## install, train AlexNet on the built-in digits, judge
 test: .venv/can-test check ## style, types and tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: test-slow
-test-slow: .venv/can-test ## the tests that take minutes: many kills, full-size networks
-	$(BIN)/python -m pytest -m slow
-
 .PHONY: check
 check: .venv/can-test ## style and types
 	$(BIN)/ruff check

@@ -90,7 +90,8 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Learn to the end and give the last judging.
 
-        Raises Interrupted after a signal and DivergedError before a step that is not finite, both with the run saved.
+        Raises Interrupted after a signal, with the run saved, and DivergedError before a step that is not finite, with
+        its last checkpoint as it was.
         """
         self.journal = Journal(self.folder, self.position.lines)
         for event in self.folder.events():
