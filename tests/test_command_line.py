@@ -175,7 +175,9 @@ def test_a_finished_run_is_left_as_it_is(alexnet, pictures, own_run):
     before = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.name not in (".lock", "report.html")}
     ended = alexnet("train", pictures, *SMALL, "--run", own_run, "--resume", "--json")
     assert ended.code == 0 and f"{own_run}: complete already" in ended.err
-    assert json.loads(ended.out.splitlines()[-1]) == json.loads((own_run / "result.json").read_text())
+    assert json.loads(ended.out.splitlines()[-1]) == json.loads((own_run / "result.json").read_text()) | {
+        "run": str(own_run)
+    }
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path for path in before if path.is_file() and before[path] != after[path]} == set()
 

@@ -21,14 +21,13 @@ Work = Callable[[str, int, int], None]
 def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
     """What the run says about every held-out picture, once each; labels are in the run's own numbering.
 
-    The probabilities are kept in the run's `predictions` folder, by checkpoint, data and views, and read from there
-    when they are asked for again. Raises BadInputError when the classes are not the run's.
+    The probabilities are kept in the run's `predictions` folder, by checkpoint, data and views, for the report; a
+    picture may have changed under its name, so every evaluation looks again.
+    Raises BadInputError when the classes are not the run's.
     """
     classifier = Classifier.load(run)
     pictures = renumbered(dataset, classifier.classes, run)
     kept = _place(run, classifier.checkpoint, dataset.digest, views)
-    if (known := _read(kept)) is not None:
-        return known
     images = classifier.recipe.images
     squares = Squares(pictures, images.side, images.shape)
     judged = predict(

@@ -200,3 +200,18 @@ def test_imagenets_own_photographs_become_squares():
     for number in range(0, len(dataset.held_out), 10):
         cut = square(dataset.held_out.pixels(number), 256)
         assert cut.shape == (256, 256, 3) and cut.std() > 5, dataset.held_out.keys[number]
+
+
+def test_a_class_of_trains_is_a_class(tmp_path):
+    for name in ("car", "train"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("RGB", (8, 8), "red").save(tmp_path / name / f"{number}.png")
+    assert open_dataset(str(tmp_path)).classes == ("car", "train")
+
+
+def test_a_held_out_folder_may_have_one_of_the_classes_only(tmp_path):
+    for place in ("train/a", "train/b", "val/b"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("RGB", (8, 8), "red").save(tmp_path / place / "0.png")
+    assert open_dataset(str(tmp_path)).held_out.labels.tolist() == [1]

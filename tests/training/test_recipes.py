@@ -191,7 +191,11 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
         ("learning.planned_epochs", ["0"], "is at least 1"),
         ("images.patch", ["227"], "is 224 for the lineage paper"),
         ("images.side", ["223", "4097"], "is at least images.patch, at most 4096"),
-        ("images.positions", ["0", "34"], "is at least 1, at most images.side - images.patch + 1"),
+        (
+            "images.positions",
+            ["0", "34"],
+            "is images.side - images.patch + 1, all places, or one less, as the paper counts them",
+        ),
         ("images.patch_shared_by", ["0"], "is at least 1"),
         ("images.scale", ["0", "-1", "inf"], "is above 0"),
         ("images.colour_until", ["-1"], "is at least 0"),

@@ -26,14 +26,17 @@ def read_folders(path: Path) -> Dataset:
 
     Raises BadInputError for an empty class, a class that only the held-out folder has, fewer than two classes.
     """
-    names = {folder.name.lower(): folder for folder in _folders(path)}
+    # A folder that is called train but holds pictures is a class: of trains.
+    names = {folder.name.lower(): folder for folder in _folders(path) if looks_like_folders(folder)}
     training = next((names[name] for name in TRAINING if name in names), None)
     held_out = next((names[name] for name in HELD_OUT if name in names), None)
     if training is None or held_out is None:
-        classes, pictures = _pictures(path, training or path)
+        classes, pictures = _pictures(training or path)
+        check_classes(classes, pictures.labels, str(path))
         return hold_out(f"{len(classes)} class folders", classes, pictures)
-    classes, pictures = _pictures(training, training)
-    others, judged = _pictures(held_out, held_out)
+    classes, pictures = _pictures(training)
+    check_classes(classes, pictures.labels, str(training))
+    others, judged = _pictures(held_out)
     if unknown := sorted(set(others) - set(classes)):
         raise BadInputError(f"{held_out / unknown[0]}: class is not in {training}; add it there or remove it here")
     renumbered = np.array([classes.index(name) for name in others], dtype=np.int64)
@@ -56,7 +59,7 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _pictures(where: Path, root: Path) -> tuple[tuple[str, ...], Pictures]:
+def _pictures(root: Path) -> tuple[tuple[str, ...], Pictures]:
     classes = _folders(root)
     files: list[Path] = []
     labels: list[int] = []
@@ -67,6 +70,5 @@ def _pictures(where: Path, root: Path) -> tuple[tuple[str, ...], Pictures]:
         files += members
         labels += [label] * len(members)
     numbers = np.array(labels, dtype=np.int64)
-    check_classes([folder.name for folder in classes], numbers, str(where))
     keys = [file.relative_to(root).as_posix() for file in files]
     return tuple(folder.name for folder in classes), Pictures(numbers, keys, f"{root}/", lambda i: read(files[i]))

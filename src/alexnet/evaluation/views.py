@@ -8,7 +8,7 @@ from alexnet.data.decode import Pixels
 from alexnet.data.statistics import Statistics
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime.devices import Machine
-from alexnet.runtime.errors import DivergedError
+from alexnet.runtime.errors import DivergedError, UsageError
 
 View = tuple[tuple[int, int], bool]  # (row, column) of the patch, mirrored
 
@@ -19,6 +19,8 @@ def views(images: Images, count: int) -> list[View]:
     `count` is 1 or 10. Where the recipe learns no reflections, judging shows none, and the five are all.
     With 256 and 224 pixels the corners are (0, 0), (0, 32), (16, 16), (32, 0), (32, 32).
     """
+    if count not in (1, 10):
+        raise UsageError(f"views: {count}; there is 1 or there are 10")
     far = images.side - images.patch
     if count == 1:
         return [((far // 2, far // 2), False)]

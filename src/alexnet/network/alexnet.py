@@ -30,7 +30,7 @@ class AlexNet(nn.Module):
     def __init__(self, which: str | Lineage = "paper", classes: int | None = None, seed: int = 0) -> None:
         super().__init__()
         known = lineage(which) if isinstance(which, str) else which
-        self.lineage = known.with_classes(classes) if classes else known
+        self.lineage = known.with_classes(classes) if classes is not None else known
         self.steps: list[tuple[str, str]] = []  # an activity's name, where its module is stored
         for row in self.lineage.table():
             place = getattr(row.layer, "stored_as", "") or row.layer.name
@@ -57,14 +57,19 @@ class AlexNet(nn.Module):
         """The activities of the named layers (all of them when none is named), by name and in order.
 
         images   float[N, 3, side, side]
-        Where a layer has a rectifier, `conv1` is before it and `relu1` behind it. Raises UsageError for unknown names.
+        In the test form: nothing is dropped. Where a layer has a rectifier, `conv1` is before it and `relu1` behind it.
+        Raises UsageError for unknown names.
         """
         known = [name for name, _ in self.steps]
         for name in names:
             if name not in known:
                 raise UsageError(f"{name}: no such layer in {self.lineage.name}; {did_you_mean(name, known)}")
-        wanted = set(names or known)
-        return {name: activity for name, activity in self._walk(images, None) if name in wanted}
+        wanted, training = set(names or known), self.training
+        self.eval()
+        try:
+            return {name: activity for name, activity in self._walk(images, None) if name in wanted}
+        finally:
+            self.train(training)
 
     def learned(self) -> Iterator[tuple[str, Learned]]:
         """The layers with weights, by name and in order."""

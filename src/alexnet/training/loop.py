@@ -73,6 +73,7 @@ class Training:
         )
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
+        self.last = network.lineage.layers[-1].name
         self.position = Position()
         self.interruption = Interruption()
 
@@ -178,7 +179,7 @@ class Training:
             epoch=epoch + 1,
             step=position.step,
             loss=loss,
-            rate=self._rate("fc8", False),
+            rate=self._rate(self.last, False),
             images_per_second=round(self.seen / seconds, 3),
             wait_seconds=round(self.waited, 4),
             seconds_per_step=round(seconds / steps, 5),

@@ -115,8 +115,8 @@ class Recipe:
             ("images.side", images.patch <= images.side <= 4096, "is at least images.patch, at most 4096"),
             (
                 "images.positions",
-                1 <= images.positions <= images.side - images.patch + 1,
-                "is at least 1, at most images.side - images.patch + 1",
+                max(1, images.side - images.patch) <= images.positions <= images.side - images.patch + 1,
+                "is images.side - images.patch + 1, all places, or one less, as the paper counts them",
             ),
             ("images.patch_shared_by", images.patch_shared_by >= 1, "is at least 1"),
             ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),

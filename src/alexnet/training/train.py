@@ -45,7 +45,7 @@ def train(recipe: Recipe, dataset: Dataset, path: Path, display: Display, *, res
             if (path / "result.json").exists():
                 display.tell(f"{path}: complete already")
                 result: dict[str, Any] = folder.read_json("result.json")
-                return result
+                return result | {"run": str(path)}
         return _train(recipe, dataset, folder, display, this_machine())
 
 
