@@ -10,6 +10,7 @@ from alexnet.network.layers import (
     Dropout,
     FullyConnected,
     Layer,
+    LocallyConnected,
     MaxPool,
     NormAcrossMaps,
     NormWithinMap,
@@ -19,6 +20,7 @@ from alexnet.network.lineages import Lineage
 from alexnet.training.recipe import Change, Learning, Recipe
 
 KINDS: tuple[tuple[type[Layer], str], ...] = (
+    (LocallyConnected, "locally connected"),
     (Convolution, "convolution"),
     (FullyConnected, "fully connected"),
     (Rectifier, "rectifier"),

@@ -66,6 +66,8 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         if self.live_wanted:
+            if self.task is not None:
+                self.progress.remove_task(self.task)  # or its last picture stays on the screen
             self.live.stop()
 
     def say(self, text: str) -> None:
