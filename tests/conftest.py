@@ -1,5 +1,6 @@
 """What several rooms' tests begin with: made-up pictures, a small finished run, the command line called in-process."""
 
+import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -36,6 +37,13 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+
+    def one_line(self, verb: str, code: int) -> str:
+        """The message of a command that ended with `code`: one line in our form, nothing else."""
+        assert self.code == code, self
+        match = re.fullmatch(rf"alexnet {verb}: error: ([^\n]+)\n", self.err)
+        assert match, self.err
+        return match[1]
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,14 @@ def test_a_file_its_name_and_its_pixels_are_the_same_picture(classifier, picture
     assert classifier.classify(file) == classifier.classify(str(file)) == classifier.classify(read(file))
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((8, 8), "uint8"), ((8, 8, 3), "float32"), ((8, 8, 4), "uint8"), ((3, 8, 8), "uint8")]
+)
+def test_an_array_of_another_kind_is_refused(classifier, shape, dtype):
+    with pytest.raises(BadInputError, match=r"^the image: is .*; give a file or uint8\[H, W, 3\], RGB$"):
+        classifier.classify(np.zeros(shape, dtype))
+
+
 def test_a_picture_of_any_size_is_classified(classifier):
     for shape in ((1, 1), (7, 90), (300, 200), (32, 32)):
         picture = np.full((*shape, 3), (200, 50, 40), np.uint8)

@@ -64,7 +64,7 @@ class Classifier:
         """The five most probable classes and their probabilities, the most probable first.
 
         image   a file, or uint8[H, W, 3]; views is 1 or 10
-        Raises BadInputError naming a file that is missing or damaged.
+        Raises BadInputError naming a file that is missing or damaged, or an array of another kind.
         """
         images = self.recipe.images
         shares = probabilities(self.network, self._square(image), images, self.statistics, self.machine, views)[0]
@@ -84,11 +84,19 @@ class Classifier:
         return found
 
     def code(self, image: str | Path | Pixels) -> Tensor:
-        """Section 6.1: the activities of the last hidden layer, float32[4096], before dropout's halving."""
+        """Section 6.1: the activities of the last hidden layer, before dropout's halving.
+
+        returns   float32[4096]; the CIFAR networks' are of other lengths
+        """
         name = self.network.lineage.code
         return self.activations(image, name)[name].flatten()
 
     def _square(self, image: str | Path | Pixels) -> Pixels:
         images = self.recipe.images
-        pixels = image if isinstance(image, np.ndarray) else read(Path(image))
+        if isinstance(image, str | Path):
+            pixels = read(Path(image))
+        elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+            pixels = image
+        else:
+            raise BadInputError(f"the image: is {image.dtype}{list(image.shape)}; give a file or uint8[H, W, 3], RGB")
         return square(pixels, images.side, images.shape)[None]

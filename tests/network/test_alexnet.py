@@ -207,6 +207,8 @@ def test_an_unknown_layer_is_refused_with_the_nearest_one():
 def test_the_name_of_a_lineage_is_checked():
     with pytest.raises(UsageError, match=r"^papper: no such lineage; did you mean paper\?$"):
         AlexNet("papper")
+    with pytest.raises(UsageError, match=r"^classes: 0; there is at least 1$"):
+        AlexNet("cifar-18pct", classes=0)
 
 
 @pytest.mark.parametrize("name", LINEAGES)

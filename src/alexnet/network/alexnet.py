@@ -20,7 +20,7 @@ class AlexNet(nn.Module):
     classes    how many; the lineage's own number by default
     seed       of the initial values
 
-    It starts with its lineage's initial values. Raises UsageError for an unknown name.
+    It starts with its lineage's initial values. Raises UsageError for an unknown name or no classes.
 
     >>> network = AlexNet("cifar-18pct")
     >>> network(torch.zeros(2, 3, 32, 32)).shape
@@ -30,6 +30,8 @@ class AlexNet(nn.Module):
     def __init__(self, which: str | Lineage = "paper", classes: int | None = None, seed: int = 0) -> None:
         super().__init__()
         known = lineage(which) if isinstance(which, str) else which
+        if classes is not None and classes < 1:
+            raise UsageError(f"classes: {classes}; there is at least 1")
         self.lineage = known.with_classes(classes) if classes is not None else known
         self.steps: list[tuple[str, str]] = []  # an activity's name, where its module is stored
         for row in self.lineage.table():

@@ -13,6 +13,7 @@ from alexnet.classifier import Classifier
 from alexnet.evaluation.views import probabilities
 from alexnet.judge import kept_predictions
 from alexnet.network.alexnet import initial_values
+from alexnet.network.listing import totals
 from alexnet.report.figures import curves, kernels, png
 from alexnet.runtime.commit import write_whole
 from alexnet.runtime.run_folder import Event, RunFolder
@@ -59,9 +60,8 @@ def _numbers(folder: RunFolder, events: list[Event], classifier: Classifier) -> 
     training = [event for event in events if event["event"] == "training"]
     seconds = sum(event["seconds_per_step"] * event["steps"] for event in training)
     waited = sum(event["wait_seconds"] for event in training)
-    parameters = sum(row.parameters for row in classifier.network.lineage.table())
     return [
-        (f"{parameters:,}", "parameters"),
+        (f"{totals(classifier.network.lineage)['parameters']:,}", "parameters"),
         (f"{training[-1]['step']:,}" if training else "0", "steps of learning"),
         (str(timedelta(seconds=round(seconds))), "spent on them"),
         (

@@ -33,7 +33,7 @@ class MachineError(AlexNetError):
 
 
 class DivergedError(AlexNetError):
-    """The loss or a gradient is no longer finite."""
+    """The loss, a weight or a probability is no longer finite."""
 
     exit_code = 5
 

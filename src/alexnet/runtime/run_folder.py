@@ -1,7 +1,8 @@
 """A run: a folder that is complete in itself.
 
-recipe.json   environment.json   classes.json   statistics.safetensors   journal.jsonl   checkpoints/   result.json
-report.html
+begins with   recipe.json  environment.json  data.json  classes.json  statistics.safetensors  examples.safetensors
+gathers       journal.jsonl  checkpoints/  tensorboard/ (where TensorBoard is installed)
+ends with     result.json  report.html  predictions/ (of each evaluation)
 """
 
 import fcntl

@@ -17,6 +17,7 @@ from alexnet.network.layers import (
     Rectifier,
 )
 from alexnet.network.lineages import Lineage
+from alexnet.network.listing import totals
 from alexnet.training.recipe import Change, Learning, Recipe
 
 KINDS: tuple[tuple[type[Layer], str], ...] = (
@@ -116,8 +117,8 @@ def _network(one: Lineage, other: Lineage) -> list[tuple[str, tuple[str, str]]]:
                 if field.name in FIELDS:
                     said = [_said(field.name, getattr(row.layer, field.name), row.layer) for row in rows if row]
                     pairs.append((f"{name}: {FIELDS[field.name]}", (said[0], said[1])))
-    totals = [sum(row.parameters for row in lineage.table()) for lineage in (one, other)]
-    pairs.append(("parameters", (f"{totals[0]:,}", f"{totals[1]:,}")))
+    parameters = [totals(lineage)["parameters"] for lineage in (one, other)]
+    pairs.append(("parameters", (f"{parameters[0]:,}", f"{parameters[1]:,}")))
     return pairs
 
 

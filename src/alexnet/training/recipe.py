@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from math import isfinite
-from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from alexnet.data.augment import Images
@@ -245,6 +244,6 @@ def _build(kind: Any, value: Any) -> Any:
             raise ValueError(f"{value!r}")
         return value
     plain = (int, float) if kind is float else kind
-    if kind is not NoneType and (not isinstance(value, plain) or (isinstance(value, bool) and kind is not bool)):
+    if not isinstance(value, plain) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{value!r} is not {kind.__name__}")
     return value

@@ -11,6 +11,7 @@ from alexnet.data.pictures import Dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.listing import totals
 from alexnet.runtime import checkpoint
 from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.devices import Machine, environment, this_machine
@@ -53,7 +54,7 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     display.tell(f"found {dataset.found}: {len(dataset.classes)} classes, {len(dataset.training):,} pictures to learn "
                  f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})")  # fmt: skip
     table = recipe.network.build().with_classes(len(dataset.classes))
-    parameters = sum(row.parameters for row in table.table())
+    parameters = totals(table)["parameters"]
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}")  # fmt: skip
     training, held_out = _read(recipe, dataset, display)

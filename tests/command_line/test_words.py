@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,24 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from alexnet.command_line import VERBS
-from alexnet.network.alexnet import AlexNet
 from alexnet.network.lineages import LINEAGES
-from alexnet.runtime import checkpoint
-from alexnet.runtime.checkpoint import Checkpoint
 from alexnet.runtime.errors import AlexNetError, BadInputError, DivergedError, Interrupted, MachineError, UsageError
 
 SMALL = ("--recipe", "cifar-18pct", "--learning.epochs", "2", "--learning.batch", "8")
-
-
-def one_line(ended, verb, code):
-    """The message of a command that ended as it should: one line in our form, nothing else."""
-    assert ended.code == code, ended
-    match = re.fullmatch(rf"alexnet {verb}: error: ([^\n]+)\n", ended.err)
-    assert match, ended.err
-    return match[1]
 
 
 def python(*words, **options):
@@ -104,7 +91,7 @@ def test_help_answers_in_under_half_a_second():
     ],
 )
 def test_a_wrong_word_is_told_with_the_nearest_right_one(alexnet, words, message):
-    assert one_line(alexnet(*words), words[0], 2).startswith(message)
+    assert alexnet(*words).one_line(words[0], 2).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +114,7 @@ def test_a_wrong_word_is_told_with_the_nearest_right_one(alexnet, words, message
 )
 def test_what_cannot_work_is_told_before_any_picture_is_read(alexnet, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    one_line(alexnet(*words), words[0], 2)
+    alexnet(*words).one_line(words[0], 2)
     assert not list(tmp_path.iterdir())
 
 
@@ -154,124 +141,14 @@ def test_inspect_lists_the_lineages_and_tells_two_apart(alexnet):
     )
 
 
-def test_trains_last_line_is_json_and_the_run_says_the_same(alexnet, pictures, tmp_path):
-    run = tmp_path / "run"
-    ended = alexnet("train", pictures, *SMALL, "--run", run, "--json", "--quiet")
-    assert ended.code == 0, ended.err
-    told = json.loads(ended.out.splitlines()[-1])
-    assert told == json.loads((run / "result.json").read_text())
-    assert {"run", "top1_error", "top5_error", "images_per_second"} <= set(told)
-    assert told["run"] == str(run) and told["top1_error"] < 0.5 and told["top5_error"] == 0
-    kinds = {}
-    for line in (run / "journal.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        kinds.setdefault(event["event"], set()).update(event)
-    assert {"epoch", "step", "loss", "images_per_second", "wait_seconds"} <= kinds["training"]
-    assert {"epoch", "top1_error", "top5_error"} <= kinds["judging"]
-    assert {"recipe.json", "environment.json", "checkpoints"} <= {path.name for path in run.iterdir()}
-
-
-def test_a_finished_run_is_left_as_it_is(alexnet, pictures, own_run):
-    before = {path: path.stat().st_mtime_ns for path in own_run.rglob("*") if path.name not in (".lock", "report.html")}
-    ended = alexnet("train", pictures, *SMALL, "--run", own_run, "--resume", "--json")
-    assert ended.code == 0 and f"{own_run}: complete already" in ended.err
-    assert json.loads(ended.out.splitlines()[-1]) == json.loads((own_run / "result.json").read_text()) | {
-        "run": str(own_run)
-    }
-    after = {path: path.stat().st_mtime_ns for path in before}
-    assert {path for path in before if path.is_file() and before[path] != after[path]} == set()
-
-
-def test_a_run_is_not_begun_over_another(alexnet, pictures, own_run):
-    message = one_line(alexnet("train", pictures, *SMALL, "--run", own_run), "train", 3)
-    assert message.startswith(f"{own_run}: holds a run already; --resume")
-
-
-@pytest.mark.parametrize(
-    ("more", "named"),
-    [
-        (["--learning.rate", "0.5"], "learning.rate"),
-        (["--seed", "5"], "seed"),
-        (["--recipe", "cifar-80sec"], "network.lineage"),
-    ],
-)
-def test_a_run_is_not_resumed_with_another_recipe(alexnet, pictures, own_run, more, named):
-    message = one_line(alexnet("train", pictures, *SMALL, "--run", own_run, "--resume", *more), "train", 3)
-    assert message.startswith(f"{own_run}: was begun with another recipe (") and named in message
-
-
-def test_a_run_is_not_resumed_with_other_pictures_but_with_the_same_in_another_place(alexnet, own_pictures, own_run):
-    assert alexnet("train", own_pictures, *SMALL, "--run", own_run, "--resume").code == 0
-    shutil.copy(own_pictures / "red" / "00.jpg", own_pictures / "red" / "99.jpg")
-    message = one_line(alexnet("train", own_pictures, *SMALL, "--run", own_run, "--resume"), "train", 3)
-    assert message.startswith(f"{own_run}: was begun with other pictures or classes; ")
-
-
-def test_where_there_is_no_run_there_is_nothing_to_resume(alexnet, pictures, tmp_path):
-    message = one_line(alexnet("train", pictures, *SMALL, "--run", tmp_path / "none", "--resume"), "train", 3)
-    assert message.startswith(f"{tmp_path / 'none'}: no run to resume; ")
-    assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize("place", ["file", "file/below", "/proc/alexnet/run", "x" * 300])
-def test_a_place_where_no_run_can_be_is_told_before_any_learning(alexnet, pictures, tmp_path, place):
-    (tmp_path / "file").write_text("in the way")
-    ended = alexnet("train", pictures, *SMALL, "--run", tmp_path / place)
-    message = one_line(ended, "train", 3 if place == "file" else 4)
-    assert message.startswith(f"{tmp_path / place}: ") and "; " in message
-
-
-def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_with_a_word(alexnet, pictures, own_run):
-    result = json.loads((own_run / "result.json").read_text())
-    (own_run / "result.json").unlink()
-    before = checkpoint.load(own_run / "checkpoints" / "step-000000008")
-    (own_run / "checkpoints" / "step-000000008" / "velocity.safetensors").write_bytes(b"damaged")
-    ended = alexnet("train", pictures, *SMALL, "--quiet", "--run", own_run, "--resume", "--json")
-    assert ended.code == 0, ended.err
-    told = [line for line in ended.err.splitlines() if "damaged" in line]
-    assert len(told) == 1 and "step-000000008/velocity.safetensors" in told[0] and "checkpoint before it" in told[0]
-    after = checkpoint.load(own_run / "checkpoints" / "step-000000008")
-    assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
-    assert json.loads(ended.out.splitlines()[-1])["top1_error"] == result["top1_error"]
-
-
-def other_weights(run, lineage):
-    """Give the run's newest checkpoint another lineage's weights, with right digests: the wrong file, undamaged."""
-    newest = checkpoint.newest(run / "checkpoints")
-    saved = checkpoint.load(newest)
-    weights = dict(AlexNet(lineage, classes=3).state_dict())
-    velocity = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
-    shutil.rmtree(run / "checkpoints")
-    checkpoint.save(run / "checkpoints", int(newest.name[5:]), Checkpoint(weights, velocity, saved.state))
-
-
-@pytest.mark.parametrize("lineage", ["cifar-80sec", "cifar-13pct"])
-def test_weights_of_another_network_are_refused_by_name(alexnet, pictures, own_run, lineage):
-    other_weights(own_run, lineage)
-    (own_run / "result.json").unlink()
-    picture = pictures / "red" / "00.jpg"
-    for verb, words in (
-        ("classify", [own_run, picture]),
-        ("evaluate", [own_run, pictures]),
-        ("train", [pictures, *SMALL, "--quiet", "--run", own_run, "--resume"]),
-    ):
-        message = one_line(alexnet(verb, *words), verb, 3)
-        assert "step-000000008" in message and "another network" in message and "; " in message
-
-
-def test_learning_that_explodes_ends_with_its_own_code(alexnet, pictures, tmp_path):
-    ended = alexnet("train", pictures, *SMALL, "--quiet", "--learning.rate", "1e6", "--run", tmp_path / "run")
-    assert "smaller --learning.rate" in one_line(ended, "train", 5)
-
-
 def test_a_name_with_line_breaks_and_escapes_is_told_in_one_plain_line(alexnet, tmp_path):
     evil = tmp_path / "cat\n\x1b[31mdog\r\u202e.jpg"
     for verb, words in (("train", [evil]), ("classify", [tmp_path / "run", evil]), ("evaluate", [evil, evil])):
-        message = one_line(alexnet(verb, *words), verb, 3)
+        message = alexnet(verb, *words).one_line(verb, 3)
         assert message.isprintable()
-    assert r"cat\n\x1b[31mdog\r\u202e.jpg: no such file" in one_line(alexnet("train", evil), "train", 3)
+    assert r"cat\n\x1b[31mdog\r\u202e.jpg: no such file" in alexnet("train", evil).one_line("train", 3)
     undecodable = os.fsdecode(b"\xff\xfe.jpg")
-    assert r"\udcff\udcfe.jpg: no such file" in one_line(alexnet("train", undecodable), "train", 3)
+    assert r"\udcff\udcfe.jpg: no such file" in alexnet("train", undecodable).one_line("train", 3)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

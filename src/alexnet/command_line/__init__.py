@@ -1,0 +1,70 @@
+"""The command line: one file a verb. Each parses, calls one function and shows.
+
+Nothing heavy is imported before a verb needs it: `alexnet --help` answers without torch.
+"""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from alexnet.command_line.saying import complain
+from alexnet.command_line.words import Result
+from alexnet.runtime.errors import AlexNetError, MachineError, UsageError, explain_os_error
+from alexnet.runtime.suggestions import did_you_mean
+
+HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was really run
+
+  inspect LINEAGE             its layers, parameters and multiply-adds; --against OTHER: every difference
+  train DATA                  a run: learn from pictures, in a folder that can be resumed
+  evaluate RUN... DATA        top-1 and top-5 error on held-out pictures; several runs make an ensemble
+  classify RUN IMAGE...       the five most probable classes of each picture
+  report RUN                  one HTML page: curves, kernels, predictions, numbers
+
+DATA is `digits` (built in), a folder of class folders (with or without train/ and val/), Parquet in the Hugging Face
+layout, or CIFAR-10's own files. `alexnet VERB --help` lists a verb's options; --json makes the last line JSON.
+"""
+
+VERBS = ("inspect", "train", "evaluate", "classify", "report")  # in the order of the story, each a file here
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code says how it ended (runtime/errors.py lists them)."""
+    verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode, a name that is not UTF-8
+    try:
+        try:
+            _run(verb, rest)
+        finally:
+            sys.stdout.flush()  # here and not at the interpreter's end, where nobody could catch what it raises
+    except AlexNetError as error:
+        complain(verb, error)
+        return error.exit_code
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `| head`: nobody is left to read
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        complain(verb, explain_os_error(error, error.filename or verb))
+        return MachineError.exit_code
+    except MemoryError:
+        complain(verb, MachineError("memory: not enough; end other programs, or use a smaller --learning.batch"))
+        return MachineError.exit_code
+    except KeyboardInterrupt:
+        print(f"alexnet {verb}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(verb: str, words: Sequence[str]) -> None:
+    if verb in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if verb not in VERBS:
+        raise UsageError(f"{verb}: no such verb; {did_you_mean(verb, VERBS)}")
+    run: Callable[[Sequence[str]], Result] = import_module(f"alexnet.command_line.{verb}").run
+    result = run(words)
+    if "--json" in words:
+        print(json.dumps(result))
