@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +39,22 @@ class Pictures:
             self.labels[numbers], [self.keys[i] for i in numbers], self.where, lambda i: self.pixels(int(numbers[i]))
         )
 
+    def name(self, number: int) -> str:
+        """What to call one of them in an error."""
+        return f"{self.where}{self.keys[number]}"
+
 
 @dataclass(frozen=True)
 class Dataset:
     """What a person pointed at: pictures to learn from, pictures to be judged by, and the classes' names.
 
-    found      what was recognized, for people
-    judged_by  what the held-out pictures are, for people
-    reflects   whether a mirrored picture is still one of its class; a mirrored digit is not
+    found           what was recognized, for people
+    judged_by       what the held-out pictures are, for people
+    reflects        whether a mirrored picture is still one of its class; a mirrored digit is not
+    notices         what a person should know: files that were passed over, and the like
+    divided_here    whether the held-out pictures were taken from the others by `hold_out`
+    statistics      a file with the training pictures' statistics, where a store has them
+    known_digest    where a store has it
     """
 
     found: str
@@ -53,10 +63,16 @@ class Dataset:
     held_out: Pictures
     judged_by: str
     reflects: bool = True
+    notices: tuple[str, ...] = ()
+    divided_here: bool = False
+    statistics: Path | None = None
+    known_digest: str = ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over class list, labels and keys: what a resumed run must find unchanged."""
+        """SHA-256 over class list, labels and keys (a store's: and contents): what a resumed run must find again."""
+        if self.known_digest:
+            return self.known_digest
         content = sha256()
         for part in (self.classes, self.training.keys, self.held_out.keys):
             content.update("\0".join(part).encode("utf-8", "surrogateescape") + b"\1")
@@ -96,4 +112,5 @@ def hold_out(found: str, classes: tuple[str, ...], pictures: Pictures) -> Datase
         pictures.choose(np.flatnonzero(~held_out)),
         pictures.choose(np.flatnonzero(held_out)),
         f"a held-out share: one in {HELD_OUT_SHARE} of each class, chosen by name",
+        divided_here=True,
     )

@@ -1,6 +1,6 @@
 """Sections 2 and 4.1: the mean image and the principal components of RGB over the training set.
 
-Both are sums of whole numbers, so they do not depend on the order or the number of threads.
+Both are sums of whole numbers, so they do not depend on the order, the number of threads or interruptions.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.decode import Pixels
 from alexnet.data.squares import PORTION, Progress, Squares
 from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
@@ -40,21 +41,55 @@ class Statistics:
             raise BadInputError(f"{path}: holds something else ({error}); train again") from error
 
 
+@dataclass
+class Sums:
+    """What the statistics are computed from.
+
+    images     how many squares were added
+    total      int64[side, side, 3]   their sum, pixel by pixel
+    products   int64[3, 3]            the sum of R, G, B times R, G, B over all pixels
+    """
+
+    images: int
+    total: NDArray[np.int64]
+    products: NDArray[np.int64]
+
+    @classmethod
+    def nothing(cls, side: int) -> "Sums":
+        """Before the first square."""
+        return cls(0, np.zeros((side, side, 3), np.int64), np.zeros((3, 3), np.int64))
+
+    @classmethod
+    def of(cls, squares: Pixels) -> "Sums":
+        """Of uint8[N, side, side, 3]."""
+        products = np.zeros((3, 3), np.int64)
+        # A float32 product would round; float64 holds each image's sum of squares (below 2^53) exactly.
+        for image in squares:
+            colours = image.reshape(-1, 3).astype(np.float64)
+            products += (colours.T @ colours).astype(np.int64)
+        return cls(len(squares), squares.sum(axis=0, dtype=np.int64), products)
+
+    def add(self, other: "Sums") -> None:
+        """Take in the sums of other squares."""
+        self.images += other.images
+        self.total += other.total
+        self.products += other.products
+
+    def statistics(self) -> Statistics:
+        """Raises ZeroDivisionError before the first square."""
+        pixels = self.images * self.total.shape[0] ** 2
+        mean_colour = self.total.sum(axis=(0, 1)) / pixels
+        covariance = self.products / pixels - np.outer(mean_colour, mean_colour)
+        values, vectors = np.linalg.eigh(covariance)
+        signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])  # eigh leaves each sign to chance
+        return Statistics((self.total / self.images).astype(np.float32), values.clip(0), vectors * signs)
+
+
 def statistics(squares: Squares, progress: Progress) -> Statistics:
     """Go through the training squares once."""
-    side = squares.side
-    total = np.zeros((side, side, 3), np.int64)
-    products = np.zeros((3, 3), np.int64)
+    sums = Sums.nothing(squares.side)
     for start in range(0, len(squares), PORTION):
-        portion = squares.gather(np.arange(start, min(start + PORTION, len(squares))))
-        total += portion.sum(axis=0, dtype=np.int64)
-        # A float32 product would round; float64 holds each image's sum of squares (below 2^53) exactly.
-        for image in portion.reshape(len(portion), -1, 3).astype(np.float64):
-            products += (image.T @ image).astype(np.int64)
-        progress(start + len(portion), len(squares))
-    pixels = len(squares) * side * side
-    mean_colour = total.sum(axis=(0, 1)) / pixels
-    covariance = products / pixels - np.outer(mean_colour, mean_colour)
-    values, vectors = np.linalg.eigh(covariance)
-    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])  # eigh leaves each sign to chance
-    return Statistics((total / len(squares)).astype(np.float32), values.clip(0), vectors * signs)
+        numbers = np.arange(start, min(start + PORTION, len(squares)))
+        sums.add(Sums.of(squares.gather(numbers)))
+        progress(start + len(numbers), len(squares))
+    return sums.statistics()

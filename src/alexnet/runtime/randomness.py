@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     COLOUR = 4
     DROPOUT = 5
     PICTURES_TO_SHOW = 6
+    STORE = 7
 
 
 def sequence(seed: int, purpose: Purpose, *position: int) -> np.random.SeedSequence:

@@ -5,7 +5,6 @@ gathers       journal.jsonl  checkpoints/  tensorboard/ (where TensorBoard is in
 ends with     result.json  report.html  predictions/ (of each evaluation)
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.runtime.commit import PARTIAL, remove_leftovers, write_whole
-from alexnet.runtime.errors import BadInputError, MachineError, explain_os_error
+from alexnet.runtime.errors import BadInputError, explain_os_error
+from alexnet.runtime.lock import locked
 
 Event = dict[str, Any]
 CHECKPOINTS = "checkpoints"
@@ -61,21 +61,8 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; the kernel lets go when this one ends, however it ends."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise explain_os_error(error, self.path) from error
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.seek(0)
-                raise MachineError(f"{self.path}: in use by process {lock.read() or '?'}; wait for it to end") from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        """Keep other processes out, and remove what an interrupted write left."""
+        with locked(self.path):
             for folder in (self.path, self.checkpoints):
                 if folder.exists():
                     remove_leftovers(folder)

@@ -1,0 +1,1 @@
+"""The layouts that labelled pictures come in, one file each."""

@@ -1,0 +1,300 @@
+"""Section 2: any source to a store. Interrupted anywhere and begun again, it ends with the same bytes.
+
+A shard is the unit of work: its pictures are chosen beforehand, its file and then its part (index rows, names, sums)
+are written whole, and what is written already is not made again. Nothing depends on threads or times.
+"""
+
+import io
+import json
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.decode import Filter, Pixels, Shape, jpeg, square
+from alexnet.data.pictures import Dataset, Pictures
+from alexnet.data.shards import Npy, Part, Tar
+from alexnet.data.squares import Progress, threads_here
+from alexnet.data.statistics import Sums
+from alexnet.data.store import (
+    CLASSES,
+    FORMAT,
+    HELD_OUT,
+    INDEX,
+    MANIFEST,
+    STATISTICS,
+    TRAINING,
+    Kind,
+    file_digest,
+    read_manifest,
+)
+from alexnet.runtime.commit import remove_leftovers, whole_file, write_whole
+from alexnet.runtime.errors import BadInputError, UsageError
+from alexnet.runtime.lock import locked
+from alexnet.runtime.randomness import Purpose, numbers
+from alexnet.runtime.shelf import Shelf
+
+PLAN, PARTS, SKIPPED = "plan.json", "parts", "skipped.jsonl"
+SHARD = {"jpeg": 8192, "pixels": 2048}  # pictures a shard: 170 and 403 MB at 256 x 256
+HANDFUL = 16  # pictures one thread makes at a time
+AHEAD = 8  # handfuls a thread has before it, so that none waits for the writing
+JPEG_BYTES = 0.31 * 256 * 256  # a 256 x 256 photograph at quality 90: measured on ImageNet's originals
+SMALL = 4 * 2**30  # stores of pixels up to this size stay in the system's cache
+
+_Made = tuple[int, bytes, str]  # the picture's number, what is stored, or why nothing is
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How pictures become squares; recorded in the store, because it moves ImageNet's errors by a point or two.
+
+    kind       "jpeg", or "pixels": ten times as large, read ten times as fast, nothing lost
+    side       of the squares
+    shape      "cropped" as the paper says, or "squashed" as Caffe's users did
+    filter     of the rescaling
+    quality    of the JPEGs, 1 to 95: 90 keeps ImageNet in 26 GB; 2012 seems to have had 85, the next program 95
+    """
+
+    kind: Kind
+    side: int = 256
+    shape: Shape = "cropped"
+    filter: Filter = "bicubic"
+    quality: int = 90
+
+    def check(self) -> None:
+        """Raise UsageError for a number that cannot work."""
+        if not 1 <= self.side <= 4096:
+            raise UsageError(f"--side: {self.side}; is between 1 and 4096")
+        if not 1 <= self.quality <= 95:
+            raise UsageError(f"--quality: {self.quality}; is between 1 and 95")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of it: pictures in the store, those left out (name and reason), and whether it was there already."""
+
+    images: int
+    skipped: list[tuple[str, str]]
+    complete_already: bool
+
+
+def sizes(dataset: Dataset, side: int) -> dict[Kind, float]:
+    """About how many bytes a store of each kind will take."""
+    count = len(dataset.training) + len(dataset.held_out)
+    return {"jpeg": count * JPEG_BYTES * (side / 256) ** 2, "pixels": count * side * side * 3.0}
+
+
+def advised(dataset: Dataset, side: int) -> Kind:
+    """Pixels while they are few enough to stay in memory, JPEGs from there on."""
+    return "pixels" if sizes(dataset, side)["pixels"] <= SMALL else "jpeg"
+
+
+def prepare(
+    dataset: Dataset, path: Path, how: Preparation, progress: Progress, skip: int = 0, threads: int | None = None
+) -> Prepared:
+    """Make the store `path`, or go on with it.
+
+    skip   how many damaged pictures may be left out
+
+    Raises BadInputError naming a damaged picture beyond those, or another preparation in the folder; MachineError when
+    the machine refuses: what is done so far stays, and the same call goes on with it.
+    """
+    how.check()
+    with locked(path):
+        plan = {"format": FORMAT, **asdict(how), "source": dataset.digest}
+        if (path / MANIFEST).exists():
+            manifest = read_manifest(Shelf(str(path)))
+            if any(manifest[name] != value for name, value in plan.items()):
+                raise BadInputError(f"{path}: is a store of something else, or made otherwise; name another folder")
+            return Prepared(_images(manifest), _read_skipped(path), True)
+        _begin(path, plan)
+        return _Making(dataset, path, how, progress, skip, threads or threads_here()).run(plan)
+
+
+def _begin(path: Path, plan: dict[str, Any]) -> None:
+    """Write the plan, or find the same one there."""
+    if (path / PLAN).exists():
+        if json.loads((path / PLAN).read_text()) != plan:
+            raise BadInputError(
+                f"{path}: holds the beginning of another preparation (other pictures or other options); "
+                "finish it with those, remove it, or name another folder"
+            )
+        remove_leftovers(path)
+        return
+    if any(entry.name != ".lock" for entry in path.iterdir()):
+        raise BadInputError(f"{path}: is not empty and holds no store; name another folder")
+    write_whole(path / PLAN, json.dumps(plan, indent=2) + "\n")
+
+
+@dataclass(frozen=True, eq=False)
+class _Shard:
+    """A split's name, the shard's number in it, and the pictures that go into it."""
+
+    split: str
+    number: int
+    pictures: Pictures
+    members: NDArray[np.int64]
+    ending: str
+
+    @property
+    def part(self) -> str:
+        return f"{self.split}-{self.number:06}.safetensors"
+
+    @property
+    def file(self) -> str:
+        return f"{self.split}-{self.number:06}.{self.ending}"
+
+
+class _Making:
+    """One preparation in progress."""
+
+    def __init__(
+        self, dataset: Dataset, path: Path, how: Preparation, progress: Progress, skip: int, threads: int
+    ) -> None:
+        self.path, self.how, self.progress, self.skip, self.threads = path, how, progress, skip, threads
+        self.dataset = dataset
+        ending = "tar" if how.kind == "jpeg" else "npy"
+        training, held_out = dataset.training, dataset.held_out
+        # The pictures to learn from are shuffled once, as in 2012: others may read the shards from end to end.
+        order = numbers(0, Purpose.STORE).permutation(len(training))
+        self.shards = [
+            _Shard(split, number, pictures, members[start : start + SHARD[how.kind]], ending)
+            for split, pictures, members in (
+                (TRAINING, training, order),
+                (HELD_OUT, held_out, np.arange(len(held_out))),
+            )
+            for number, start in enumerate(range(0, len(members), SHARD[how.kind]))
+        ]
+        self.done, self.total = 0, len(training) + len(held_out)
+        self.skipped: list[tuple[str, str]] = []
+
+    def run(self, plan: dict[str, Any]) -> Prepared:
+        parts: dict[_Shard, Part] = {}
+        pool = ThreadPoolExecutor(self.threads)
+        try:
+            for shard in self.shards:
+                parts[shard] = self._make(shard, pool)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return self._finish(plan, parts)
+
+    def _make(self, shard: _Shard, pool: ThreadPoolExecutor) -> Part:
+        kept = self.path / PARTS / shard.part
+        part = Part.read(kept)
+        if part is None or not (self.path / shard.file).exists():
+            with whole_file(self.path / shard.file) as out:
+                part = self._write(shard, out, pool)
+            part.write(kept)
+        self.done += len(shard.members)
+        self.progress(self.done, self.total)
+        self.skipped += part.skipped
+        if len(self.skipped) > self.skip:
+            self._write_skipped()
+            raise BadInputError(
+                f"{self.skipped[0][1]} (all {len(self.skipped)} found so far are in {self.path / SKIPPED}; "
+                f"--skip-bad {len(self.skipped)} leaves as many out, and the same command goes on)"
+            )
+        return part
+
+    def _write(self, shard: _Shard, out: IO[bytes], pool: ThreadPoolExecutor) -> Part:
+        writer = Tar(out) if self.how.kind == "jpeg" else Npy(out, self.how.side)
+        rows: list[tuple[int, ...]] = []
+        keys: list[str] = []
+        skipped: list[tuple[str, str]] = []
+        sums = Sums.nothing(self.how.side)
+        done = 0
+        for handful, some in self._handfuls(shard, pool):
+            sums.add(some)
+            for picture, content, fault in handful:
+                if fault:
+                    skipped.append((shard.pictures.name(picture), fault))
+                    continue
+                label = int(shard.pictures.labels[picture])
+                offset = writer.add(content, label)
+                rows.append((shard.number, len(content), offset, crc32(content), label))
+                keys.append(shard.pictures.keys[picture])
+            done += len(handful)
+            self.progress(self.done + done, self.total)
+        writer.close()
+        return Part(np.array(rows, INDEX), keys, skipped, sums)
+
+    def _handfuls(self, shard: _Shard, pool: ThreadPoolExecutor) -> Iterator[tuple[list[_Made], Sums]]:
+        """The shard's pictures made by the pool, in order, a bounded number of them ahead of the writing."""
+        starts = iter(range(0, len(shard.members), HANDFUL))
+        coming: deque[Future[tuple[list[_Made], Sums]]] = deque()
+        while True:
+            while len(coming) < AHEAD * self.threads and (start := next(starts, None)) is not None:
+                coming.append(pool.submit(self._handful, shard, shard.members[start : start + HANDFUL].tolist()))
+            if not coming:
+                return
+            yield coming.popleft().result()
+
+    def _handful(self, shard: _Shard, pictures: list[int]) -> tuple[list[_Made], Sums]:
+        made: list[_Made] = []
+        squares: list[Pixels] = []
+        for picture in pictures:
+            try:
+                pixels = shard.pictures.pixels(picture)
+            except BadInputError as error:
+                made.append((picture, b"", str(error)))
+                continue
+            squares.append(square(pixels, self.how.side, self.how.shape, self.how.filter))
+            content = jpeg(squares[-1], self.how.quality) if self.how.kind == "jpeg" else squares[-1].tobytes()
+            made.append((picture, content, ""))
+        if shard.split != TRAINING or not squares:
+            return made, Sums.nothing(self.how.side)
+        return made, Sums.of(np.stack(squares))
+
+    def _finish(self, plan: dict[str, Any], parts: dict[_Shard, Part]) -> Prepared:
+        """Put the parts together; the manifest last."""
+        splits, sums = {}, Sums.nothing(self.how.side)
+        for name in (TRAINING, HELD_OUT):
+            own = {shard: part for shard, part in parts.items() if shard.split == name}
+            index = np.concatenate([np.zeros(0, INDEX), *(part.rows for part in own.values())])
+            content = io.BytesIO()
+            np.save(content, index)
+            write_whole(self.path / f"{name}.index.npy", content.getvalue())
+            lines = (json.dumps(key) + "\n" for part in own.values() for key in part.keys)
+            write_whole(self.path / f"{name}.keys.jsonl", "".join(lines))
+            splits[name] = {"images": len(index), "shards": [shard.file for shard in own]}
+            for part in own.values():
+                sums.add(part.sums)
+        write_whole(self.path / CLASSES, json.dumps(self.dataset.classes, indent=0) + "\n")
+        self._write_skipped()
+        if sums.images:
+            sums.statistics().write(self.path / STATISTICS)
+        small = [CLASSES, SKIPPED, *(f"{name}.{what}" for name in splits for what in ("index.npy", "keys.jsonl"))]
+        small += [STATISTICS] if sums.images else []
+        shelf = Shelf(str(self.path))
+        manifest = plan | {
+            "found": self.dataset.found,
+            "judged_by": self.dataset.judged_by,
+            "reflects": self.dataset.reflects,
+            "splits": splits,
+            "skipped": len(self.skipped),
+            "sha256": {file: file_digest(shelf, file) for file in sorted(small)},
+        }
+        write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        (self.path / PLAN).unlink()
+        return Prepared(_images(manifest), self.skipped, False)
+
+    def _write_skipped(self) -> None:
+        lines = (json.dumps({"picture": name, "fault": fault}) + "\n" for name, fault in self.skipped)
+        write_whole(self.path / SKIPPED, "".join(lines))
+
+
+def _images(manifest: dict[str, Any]) -> int:
+    return sum(split["images"] for split in manifest["splits"].values())
+
+
+def _read_skipped(path: Path) -> list[tuple[str, str]]:
+    lines = (json.loads(line) for line in (path / SKIPPED).read_text().splitlines())
+    return [(line["picture"], line["fault"]) for line in lines]

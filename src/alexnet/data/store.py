@@ -1,0 +1,185 @@
+"""A store: pictures prepared once, as squares of one size, in files that others can read too.
+
+    store.json             what it is: kind, side, shape, filter, quality, splits, and the digest of each file below
+    classes.json           the classes' names, in the order of their numbers
+    statistics.safetensors the mean image and principal components of the training pictures
+    train-000000.tar ...   JPEG squares in WebDataset's form (N.jpg, N.cls), or
+    train-000000.npy ...   uint8[n, side, side, 3]
+    train.index.npy        where each record lies, its label and CRC-32: access is random, so shuffling is exact
+    train.keys.jsonl       what each picture was called where it came from
+    val...                 the same for the pictures to be judged by
+
+A folder with a `store.json` is a whole store: it is written last.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, overload
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.decode import Pixels, decode
+from alexnet.data.pictures import Dataset, Pictures
+from alexnet.runtime.errors import BadInputError, explain_os_error
+from alexnet.runtime.shelf import Shelf
+
+FORMAT = 1
+MANIFEST, CLASSES, STATISTICS = "store.json", "classes.json", "statistics.safetensors"
+TRAINING, HELD_OUT = "train", "val"
+Kind = Literal["jpeg", "pixels"]
+# One row a picture. `offset` and `size` are bytes of its record in the shard's file.
+INDEX = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8"), ("crc", "<u4"), ("label", "<u4")])
+
+
+def is_store(shelf: Shelf) -> bool:
+    """Whether there is a whole store."""
+    return shelf.has(MANIFEST)
+
+
+def open_store(shelf: Shelf) -> Dataset:
+    """The store as a dataset. Raises BadInputError naming a file that is missing, damaged or of another version."""
+    manifest = read_manifest(shelf)
+    for file, expected in manifest["sha256"].items():
+        if file_digest(shelf, file) != expected:
+            raise BadInputError(f"{shelf.name(file)}: damaged (its digest differs); prepare it again")
+    classes = tuple(json.loads(shelf.file(CLASSES).read_text()))
+    return Dataset(
+        f"a store of {described(manifest)}",
+        classes,
+        split(shelf, manifest, TRAINING).pictures(),
+        split(shelf, manifest, HELD_OUT).pictures(),
+        manifest["judged_by"],
+        reflects=manifest["reflects"],
+        statistics=shelf.file(STATISTICS) if STATISTICS in manifest["sha256"] else None,
+        known_digest=sha256(json.dumps(manifest["sha256"], sort_keys=True).encode()).hexdigest(),
+    )
+
+
+def described(manifest: dict[str, Any]) -> str:
+    """`256 x 256 JPEGs of quality 90, cropped`."""
+    side = f"{manifest['side']} x {manifest['side']}"
+    kind = f"JPEGs of quality {manifest['quality']}" if manifest["kind"] == "jpeg" else "pixels"
+    return f"{side} {kind}, {manifest['shape']}"
+
+
+def read_manifest(shelf: Shelf) -> dict[str, Any]:
+    """`store.json`. Raises BadInputError when it is damaged or of another version."""
+    name = shelf.name(MANIFEST)
+    try:
+        manifest = json.loads(shelf.file(MANIFEST).read_text())
+        version = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{name}: cannot be read ({error}); prepare it again") from error
+    if version != FORMAT:
+        raise BadInputError(f"{name}: written by another version (format {version}); prepare it again")
+    whole: dict[str, Any] = manifest
+    return whole
+
+
+def file_digest(shelf: Shelf, file: str) -> str:
+    """SHA-256 of one of the small files. Raises BadInputError when it is missing."""
+    try:
+        return sha256(shelf.file(file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInputError(f"{shelf.name(file)}: cannot be read ({error.strerror}); prepare it again") from error
+
+
+def split(shelf: Shelf, manifest: dict[str, Any], name: str) -> "Split":
+    """One of the two splits, `train` or `val`."""
+    index = np.load(shelf.file(f"{name}.index.npy"), mmap_mode="r", allow_pickle=False)
+    keys = Keys(shelf.file(f"{name}.keys.jsonl"))
+    return Split(shelf, manifest["kind"], manifest["side"], manifest["splits"][name]["shards"], index, keys)
+
+
+class Split:
+    """The records of one split, read by number from any thread, each checked against its CRC-32."""
+
+    def __init__(
+        self, shelf: Shelf, kind: Kind, side: int, shards: list[str], index: NDArray[Any], keys: Sequence[str]
+    ) -> None:
+        self.shelf, self.kind, self.side, self.shards, self.index, self.keys = shelf, kind, side, shards, index, keys
+        self._files: dict[int, int] = {}
+        self._opening = Lock()
+        # Pixels are checked when they first come from the disk: a check takes longer than reading them from the
+        # system's cache again does. A JPEG's costs nothing beside decoding it.
+        self._checked = np.zeros(len(index), bool)
+
+    def pictures(self) -> Pictures:
+        """The split as pictures."""
+        return Pictures(self.index["label"].astype(np.int64), self.keys, f"{self.shelf.place}/", self.pixels)
+
+    def pixels(self, number: int) -> Pixels:
+        """uint8[side, side, 3]. Raises BadInputError naming the shard and the picture when the record is damaged."""
+        record = self.record(number)
+        if self.kind == "jpeg":
+            return decode(record.tobytes(), self._named(number))
+        return record.reshape(self.side, self.side, 3)
+
+    def record(self, number: int) -> NDArray[np.uint8]:
+        """The bytes of one record, uint8[size], checked."""
+        shard, size, offset, crc, _ = self.index[number].tolist()
+        content: NDArray[np.uint8] = np.empty(size, np.uint8)
+        # Read, not mapped: a shard that another program cuts short is an error here, where a mapping would crash.
+        got = os.preadv(self._file(shard), [content.data], offset)
+        if self.kind == "jpeg" or not self._checked[number]:
+            if got != size or crc32(content.data) != crc:
+                raise BadInputError(f"{self._named(number)}: damaged record; prepare it again")
+            self._checked[number] = True
+        elif got != size:
+            raise BadInputError(f"{self._named(number)}: cut short; prepare it again")
+        return content
+
+    def _file(self, shard: int) -> int:
+        file = self._files.get(shard)
+        if file is None:
+            with self._opening:
+                if shard not in self._files:
+                    path = self.shelf.file(self.shards[shard])
+                    try:
+                        self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    except FileNotFoundError:
+                        raise BadInputError(f"{path}: missing; prepare the store again") from None
+                    except OSError as error:
+                        raise explain_os_error(error, path) from error
+                file = self._files[shard]
+        return file
+
+    def _named(self, number: int) -> str:
+        return f"{self.shelf.name(self.shards[int(self.index[number]['shard'])])}: {self.keys[number]}"
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+
+
+class Keys(Sequence[str]):
+    """The lines of a file of JSON strings, read when asked for: a million names are not loaded to open a store."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+        ends = np.flatnonzero(np.frombuffer(self._text, np.uint8) == ord("\n"))
+        self._starts = np.concatenate([[0], ends + 1])
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        start, end = self._starts[number], self._starts[number + 1]
+        return str(json.loads(self._text[start:end]))
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[number] for number in range(len(self)))
