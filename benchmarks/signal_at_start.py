@@ -14,7 +14,8 @@ import json
 import numpy as np
 import torch
 
-from alexnet.data.augment import altered, view
+from alexnet.data.augment import view
+from alexnet.data.presentation import Presentation
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import statistics
@@ -33,12 +34,14 @@ def spread(recipe_name: str, dataset_images: Squares, seed: int) -> dict[str, fl
     images = recipe.images
     squares = Squares(dataset_images.pictures, images.side, images.shape)
     measured = statistics(squares, lambda done, total: None)
-    ((corner, mirrored),) = views(images, 1)
-    every = squares.gather(np.arange(len(squares)))
-    patches = altered(every, view(images, len(squares), corner, mirrored), images, measured)
+    (((top, left), mirrored),) = views(images, 1)
+    patches = torch.from_numpy(squares.gather(np.arange(len(squares))))[
+        :, top : top + images.patch, left : left + images.patch
+    ]
+    shown = Presentation(images, measured, torch.device("cpu"))
     network = AlexNet(recipe.network.build(), seed=seed).eval()
     with torch.inference_mode():
-        found = network.activations(torch.from_numpy(patches).permute(0, 3, 1, 2), *LAYERS)
+        found = network.activations(shown(patches, view(images, len(squares), (top, left), mirrored)), *LAYERS)
     return {name: activity.std(0).mean().item() for name, activity in found.items()}
 
 

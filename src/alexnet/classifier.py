@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet.data.augment import altered, view
+from alexnet.data.augment import view
 from alexnet.data.decode import Pixels, read, square
+from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.views import probabilities, views
 from alexnet.network.alexnet import AlexNet, put_weights
@@ -77,10 +78,13 @@ class Classifier:
         returns   float32[1, C, H, W] or float32[1, D] each
         """
         images = self.recipe.images
-        ((corner, mirrored),) = views(images, 1)
-        patch = altered(self._square(image), view(images, 1, corner, mirrored), images, self.statistics)
+        (((top, left), mirrored),) = views(images, 1)
+        patch = torch.from_numpy(self._square(image)[:, top : top + images.patch, left : left + images.patch])
+        shown = Presentation(images, self.statistics, self.machine.device)
         with torch.inference_mode():
-            found: dict[str, Tensor] = self.network.activations(self.machine.images(patch), *names)
+            found: dict[str, Tensor] = self.network.activations(
+                shown(patch, view(images, 1, (top, left), mirrored)), *names
+            )
         return found
 
     def code(self, image: str | Path | Pixels) -> Tensor:
@@ -99,4 +103,4 @@ class Classifier:
             pixels = image
         else:
             raise BadInputError(f"the image: is {image.dtype}{list(image.shape)}; give a file or uint8[H, W, 3], RGB")
-        return square(pixels, images.side, images.shape)[None]
+        return square(pixels, images.side, images.shape)[None].copy()

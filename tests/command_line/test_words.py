@@ -69,7 +69,7 @@ def test_help_answers_in_under_half_a_second():
     ("words", "message"),
     [
         (["trian", "digits"], "trian: no such verb; did you mean train?"),
-        (["xyzzy"], "xyzzy: no such verb; there are inspect, train, evaluate, classify, report"),
+        (["xyzzy"], "xyzzy: no such verb; there are prepare, inspect, train, evaluate, classify, report"),
         (["inspect", "sorce-2012"], "sorce-2012: no such lineage; did you mean source-2012?"),
         (["inspect", "paper", "--against", "cafe"], "cafe: no such lineage; did you mean caffe?"),
         (["inspect", "paper", "--agianst", "caffe"], "--agianst: no such option; did you mean --against?"),

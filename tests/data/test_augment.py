@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alexnet.data.augment import Alterations, Images, altered, colour_shifts, drawn, order, view
+from alexnet.data.augment import Alterations, Images, colour_shifts, drawn, order, view
 from alexnet.data.statistics import Statistics
 from alexnet.runtime.randomness import Purpose, numbers
 from alexnet.training.recipes import RECIPES
@@ -160,59 +160,6 @@ def test_the_papers_colour_shifts_divide_nothing_and_no_colour_shifts_nothing():
     printed, plain = drawn(PAPER, COLOURS, 1, 0, 64), drawn(replace(PAPER, colour="none"), COLOURS, 1, 0, 64)
     assert printed.shifts.any() and printed.divisor == 1
     assert not plain.shifts.any() and plain.divisor == 1
-
-
-def altered_slowly(pictures: np.ndarray, done: Alterations, images: Images, mean: np.ndarray) -> np.ndarray:
-    """One number at a time, in float64."""
-    size, start = images.patch, (images.side - images.patch) // 2
-    result = np.empty((len(pictures), size, size, 3))
-    for i, row, column, channel in np.ndindex(*result.shape):
-        top, left = done.corners[i]
-        # Where the pixel comes from when the patch is mirrored; and which pixel of the mean image is subtracted there.
-        from_column = size - 1 - column if done.mirrored[i] else column
-        pixel = float(pictures[i, top + row, left + from_column, channel])
-        if images.mean == "at-patch":
-            subtracted = float(mean[top + row, left + from_column, channel])
-        else:
-            subtracted = float(mean[start + row, start + column, channel])
-        result[i, row, column, channel] = (pixel - subtracted + float(done.shifts[i, channel])) / done.divisor
-    return result * images.scale
-
-
-@pytest.mark.parametrize("mean", ["at-patch", "centre"])
-@pytest.mark.parametrize("colour", ["none", "eigenvalue", "deviation"])
-@pytest.mark.parametrize("scale", [1.0, 1 / 64])
-def test_an_altered_patch_is_cut_mirrored_centred_shifted_and_divided(mean, colour, scale):
-    images, measured, pictures = small(mean=mean, colour=colour, scale=scale), small_statistics(), squares(24)
-    done = drawn(images, measured, seed=1, epoch=0, count=24)
-    assert 0 < done.mirrored.sum() < 24
-    before = pictures.copy()
-    found = altered(pictures, done, images, measured)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, altered_slowly(pictures, done, images, measured.mean), rtol=1e-5, atol=2e-5)
-    assert np.array_equal(pictures, before)
-
-
-def test_the_mean_is_mirrored_with_its_patch_or_stays_as_it_is():
-    measured, pictures = small_statistics(), squares(1)
-    corner = (1, 3)
-    for mirrored in (False, True):
-        found = {
-            mean: altered(pictures, view(small(), 1, corner, mirrored), small(mean=mean), measured)[0]
-            for mean in ("at-patch", "centre")
-        }
-        patch = pictures[0, 1:6, 3:8].astype(np.float32)
-        turn = slice(None, None, -1 if mirrored else 1)
-        assert np.array_equal(found["at-patch"], (patch - measured.mean[1:6, 3:8])[:, turn])
-        assert np.array_equal(found["centre"], patch[:, turn] - measured.mean[2:7, 2:7])
-
-
-def test_a_sample_is_altered_by_its_own_row_whatever_stands_beside_it():
-    images, measured, pictures = small(colour="deviation", patch_shared_by=4), small_statistics(), squares(12)
-    done = drawn(images, measured, seed=1, epoch=0, count=12)
-    together = altered(pictures, done, images, measured)
-    chosen = np.array([7, 2, 2, 11])
-    assert np.array_equal(altered(pictures[chosen], done.choose(chosen), images, measured), together[chosen])
 
 
 def test_a_view_is_one_patch_of_every_image_and_nothing_else():

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from alexnet.data.augment import Images, altered, drawn, order
+from alexnet.data.augment import Images, drawn, order
 from alexnet.data.batches import Batches
 from alexnet.data.pictures import Pictures
 from alexnet.data.squares import Squares
@@ -39,7 +40,9 @@ STATISTICS = statistics(squares_of(PIXELS), quiet)
 
 
 def equal(one, other):
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("images", "labels", "samples"))
+    pairs = [(one.patches, other.patches), (one.labels, other.labels), (one.samples, other.samples)]
+    pairs += [(getattr(one.done, name), getattr(other.done, name)) for name in ("corners", "mirrored", "shifts")]
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def same_stream(one, other):
@@ -55,7 +58,7 @@ def test_an_epoch_visits_every_sample_once_and_only_its_last_batch_is_smaller(ba
     samples = np.concatenate([each.samples for each in made])
     assert sorted(samples.tolist()) == list(range(COUNT))
     for each in made:
-        assert each.images.shape == (len(each.samples), 8, 8, 3) and each.images.dtype == np.float32
+        assert each.patches.shape == (len(each.samples), 8, 8, 3) and each.patches.dtype == torch.uint8
         assert each.labels.tolist() == (each.samples % 3).tolist()
 
 
@@ -68,9 +71,13 @@ def test_an_epoch_can_be_entered_at_any_step():
 def test_the_stream_is_what_its_tables_say():
     samples = order(IMAGES, SEED, 4, COUNT)
     done = drawn(IMAGES, STATISTICS, SEED, 4, COUNT)
-    expected = altered(squares_of(PIXELS).gather(samples), done, IMAGES, STATISTICS)
+    corners = done.corners.tolist()
+    whole = squares_of(PIXELS).gather(samples)
+    expected = [one[top : top + 8, left : left + 8] for one, (top, left) in zip(whole, corners, strict=True)]
     made = list(batches().epoch(4))
-    np.testing.assert_array_equal(np.concatenate([each.images for each in made]), expected)
+    np.testing.assert_array_equal(np.concatenate([each.patches for each in made]), expected)
+    for name in ("corners", "mirrored", "shifts"):
+        np.testing.assert_array_equal(np.concatenate([getattr(each.done, name) for each in made]), getattr(done, name))
     np.testing.assert_array_equal(np.concatenate([each.samples for each in made]), samples)
 
 
@@ -93,14 +100,14 @@ def test_batches_of_another_size_hold_the_same_samples_with_the_same_patches():
     for shared in (1, 4):
         images = replace(IMAGES, patch_shared_by=shared)
         one, other = (list(batches(images, batch=size).epoch(1)) for size in (5, 7))
-        np.testing.assert_array_equal(*(np.concatenate([each.images for each in made]) for made in (one, other)))
+        np.testing.assert_array_equal(*(np.concatenate([each.patches for each in made]) for made in (one, other)))
 
 
 def test_another_epoch_and_another_seed_have_another_order_and_other_patches():
     first = next(batches(batch=COUNT).epoch(0))
     for other in (next(batches(batch=COUNT).epoch(1)), next(batches(batch=COUNT, seed=SEED + 1).epoch(0))):
         assert first.samples.tolist() != other.samples.tolist()
-        by_sample, others = (each.images[np.argsort(each.samples)] for each in (first, other))
+        by_sample, others = (each.patches[np.argsort(each.samples)] for each in (first, other))
         alike = [np.array_equal(*pair) for pair in zip(by_sample, others, strict=True)]
         assert sum(alike) < COUNT / 4
 
@@ -109,13 +116,13 @@ def test_a_fixed_order_is_shuffled_once_while_its_patches_change():
     images = replace(IMAGES, order="fixed")
     first, second = (next(batches(images, batch=COUNT).epoch(epoch)) for epoch in (0, 1))
     assert first.samples.tolist() == second.samples.tolist() != list(range(COUNT))
-    assert not np.array_equal(first.images, second.images)
+    assert not np.array_equal(first.patches, second.patches)
 
 
 def test_the_patches_within_a_batch_differ():
     same = np.broadcast_to(PIXELS[0], PIXELS.shape)
     made = next(batches(replace(IMAGES, colour="none"), batch=COUNT, pixels=same.__getitem__).epoch(0))
-    assert len(np.unique(made.images.reshape(COUNT, -1), axis=0)) > COUNT / 2
+    assert len(np.unique(made.patches.reshape(COUNT, -1), axis=0)) > COUNT / 2
 
 
 def test_a_damaged_picture_stops_the_epoch_by_name_after_the_batches_before_it():
@@ -136,9 +143,12 @@ def test_a_damaged_picture_stops_the_epoch_by_name_after_the_batches_before_it()
 
 def test_an_epoch_that_is_left_early_leaves_no_thread_behind():
     kept = batches(keep=True)
-    before = threading.active_count()
+
+    def makers():
+        return [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
     epoch = kept.epoch(0)
     next(epoch)
-    assert threading.active_count() == before + 1
+    assert len(makers()) == 1
     epoch.close()
-    assert threading.active_count() == before
+    assert makers() == []

@@ -17,17 +17,19 @@ from alexnet.runtime.suggestions import did_you_mean
 
 HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was really run
 
+  prepare SOURCE STORE        pictures from anywhere, once, into squares that training reads fast
   inspect LINEAGE             its layers, parameters and multiply-adds; --against OTHER: every difference
   train DATA                  a run: learn from pictures, in a folder that can be resumed
   evaluate RUN... DATA        top-1 and top-5 error on held-out pictures; several runs make an ensemble
   classify RUN IMAGE...       the five most probable classes of each picture
   report RUN                  one HTML page: curves, kernels, predictions, numbers
 
-DATA is `digits` (built in), a folder of class folders (with or without train/ and val/), Parquet in the Hugging Face
-layout, or CIFAR-10's own files. `alexnet VERB --help` lists a verb's options; --json makes the last line JSON.
+DATA and SOURCE are a store that prepare made, `digits` (built in), a folder of class folders (with or without train/
+and val/), Parquet in the Hugging Face layout, or CIFAR-10's own files. `alexnet VERB --help` lists a verb's options;
+--json makes the last line JSON.
 """
 
-VERBS = ("inspect", "train", "evaluate", "classify", "report")  # in the order of the story, each a file here
+VERBS = ("prepare", "inspect", "train", "evaluate", "classify", "report")  # in the order of the story, each a file here
 
 
 def main(words: Sequence[str] | None = None) -> int:

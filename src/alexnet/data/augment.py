@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.decode import Pixels
 from alexnet.data.statistics import Statistics
 from alexnet.runtime.randomness import Purpose, numbers
 
@@ -108,28 +107,3 @@ def view(images: Images, count: int, corner: tuple[int, int], mirrored: bool) ->
         np.full(count, mirrored),
         np.zeros((count, 3), np.float32),
     )
-
-
-def altered(squares: Pixels, done: Alterations, images: Images, statistics: Statistics) -> Floats:
-    """Cut, mirror, subtract the mean, shift and scale.
-
-    squares   uint8[N, side, side, 3]
-    returns   float32[N, patch, patch, 3]
-    """
-    size, mean = images.patch, statistics.mean
-    result = np.empty((len(squares), size, size, 3), np.float32)
-    start = (images.side - size) // 2
-    centre = mean[start : start + size, start : start + size]
-    for i, (square, (top, left), mirrored) in enumerate(zip(squares, done.corners, done.mirrored, strict=True)):
-        patch = square[top : top + size, left : left + size]
-        if images.mean == "at-patch":
-            np.subtract(patch, mean[top : top + size, left : left + size], out=result[i])
-            if mirrored:
-                result[i] = result[i, :, ::-1].copy()
-        else:  # the 2012 program subtracted after mirroring, so its mean is never mirrored
-            np.subtract(patch[:, ::-1] if mirrored else patch, centre, out=result[i])
-    if done.shifts.any():
-        result += done.shifts[:, None, None, :]
-    if (factor := images.scale / done.divisor) != 1:
-        result *= np.float32(factor)
-    return result

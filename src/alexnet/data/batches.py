@@ -1,27 +1,34 @@
-"""Epochs of batches: made one ahead by a thread while the network works on the last (section 4.1)."""
+"""Epochs of batches, made ahead by threads while the network works (section 4.1)."""
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from alexnet.data.augment import Alterations, Images, altered, drawn, order
+from alexnet.data.augment import Alterations, Images, drawn, order
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
+
+AHEAD = 2  # batches made before they are asked for
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from.
+    """What one step learns from, before any arithmetic.
 
-    images    float32[B, patch, patch, 3]
+    patches   uint8[B, patch, patch, 3]   cut, not yet mirrored; pinned where a GPU fetches them
+    done      what is done to each
     labels    int64[B]
-    samples   int64[B]   numbers of the pictures
+    samples   int64[B]                    numbers of the pictures
     """
 
-    images: NDArray[np.float32]
+    patches: Tensor
+    done: Alterations
     labels: NDArray[np.int64]
     samples: NDArray[np.int64]
 
@@ -29,12 +36,27 @@ class Batch:
 class Batches:
     """The training batches of any epoch, from any step of it: a function of (seed, epoch, step) and nothing else.
 
+    batch    images a step, over all ranks
+    rank     of `ranks`: which share of each batch is made here
+    pinned   whether patches lie in memory that a GPU can fetch from by itself
+
     The last batch of an epoch may be smaller; its gradient is the mean over its own images, as in 2012.
     """
 
-    def __init__(self, squares: Squares, images: Images, statistics: Statistics, seed: int, batch: int) -> None:
+    def __init__(
+        self,
+        squares: Squares,
+        images: Images,
+        statistics: Statistics,
+        seed: int,
+        batch: int,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        pinned: bool = False,
+    ) -> None:
         self.squares, self.images, self.statistics = squares, images, statistics
-        self.seed, self.batch = seed, batch
+        self.seed, self.batch, self.rank, self.ranks, self.pinned = seed, batch, rank, ranks, pinned
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -45,22 +67,23 @@ class Batches:
         count = len(self.squares)
         samples = order(self.images, self.seed, epoch, count)
         alterations = drawn(self.images, self.statistics, self.seed, epoch, count)
-        with ThreadPoolExecutor(1) as ahead:
-
-            def begin(step: int):  # type: ignore[no-untyped-def]
-                return ahead.submit(self._make, samples, alterations, step)
-
-            coming = begin(first_step) if first_step < len(self) else None
-            for step in range(first_step, len(self)):
-                assert coming is not None
-                batch = coming.result()
-                if step + 1 < len(self):
-                    coming = begin(step + 1)
-                yield batch
+        coming: deque[Future[Batch]] = deque()
+        steps = iter(range(first_step, len(self)))
+        with ThreadPoolExecutor(1, "batches") as maker:
+            try:
+                while True:
+                    while len(coming) < AHEAD and (step := next(steps, None)) is not None:
+                        coming.append(maker.submit(self._make, samples, alterations, step))
+                    if not coming:
+                        return
+                    yield coming.popleft().result()
+            finally:
+                maker.shutdown(cancel_futures=True)
 
     def _make(self, samples: NDArray[np.int64], alterations: Alterations, step: int) -> Batch:
-        positions = np.arange(step * self.batch, min((step + 1) * self.batch, len(samples)))
-        which = samples[positions]
-        squares = self.squares.gather(which)
-        images = altered(squares, alterations.choose(positions), self.images, self.statistics)
-        return Batch(images, self.squares.labels[which], which)
+        whole = np.arange(step * self.batch, min((step + 1) * self.batch, len(samples)))
+        positions = np.array_split(whole, self.ranks)[self.rank]
+        size, which, done = self.images.patch, samples[positions], alterations.choose(positions)
+        patches = torch.empty((len(which), size, size, 3), dtype=torch.uint8, pin_memory=self.pinned)
+        self.squares.patches(which, done.corners, patches.numpy())
+        return Batch(patches, done, self.squares.labels[which], which)

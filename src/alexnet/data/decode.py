@@ -28,6 +28,7 @@ FILTERS: tuple[Filter, ...] = get_args(Filter)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 LARGEST = 100_000_000  # pixels; a header that claims more is refused before anything is decoded
+LONGEST = 64  # times the shorter side; of a longer picture only so much of the middle is looked at
 Image.MAX_IMAGE_PIXELS = None  # ours, below, is an error where Pillow's is a warning up to twice its size
 # Damaged EXIF and palette oddities: the picture itself is what counts. Set once, since setting it around each picture
 # (warnings.catch_warnings) is not safe in threads.
@@ -96,11 +97,12 @@ def square(pixels: Pixels, side: int, shape: Shape = "cropped", by: Filter = "bi
                "lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}  # fmt: skip
     if shape == "squashed":
         return np.asarray(Image.fromarray(pixels).resize((side, side), filters[by]))
+    image = Image.fromarray(pixels)
     shorter = min(height, width)
-    # The central square starts on a whole pixel of the rescaled picture, as it would if that were cut afterwards.
-    left, top = ((length - shorter) * side // (2 * shorter) * shorter / side for length in (width, height))
-    box = (left, top, min(left + shorter, width), min(top + shorter, height))
-    return np.asarray(Image.fromarray(pixels).resize((side, side), filters[by], box=box))
+    if max(height, width) > LONGEST * shorter:  # rescaled whole, a picture of 1 x 20,000 would have a billion pixels
+        image = _central(image, min(width, LONGEST * shorter), min(height, LONGEST * shorter))
+    whole = image.resize((round(image.width * side / shorter), round(image.height * side / shorter)), filters[by])
+    return np.asarray(_central(whole, side, side))
 
 
 def jpeg(pixels: Pixels, quality: int) -> bytes:
@@ -108,6 +110,11 @@ def jpeg(pixels: Pixels, quality: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.getvalue()
+
+
+def _central(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _ordinary_jpeg(encoded: bytes) -> Pixels | None:

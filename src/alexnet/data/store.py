@@ -16,6 +16,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels, decode
 from alexnet.data.pictures import Dataset, Pictures
+from alexnet.data.squares import PORTION, Progress, threads_here
 from alexnet.runtime.errors import BadInputError, explain_os_error
 from alexnet.runtime.shelf import Shelf
 
@@ -96,6 +98,23 @@ def split(shelf: Shelf, manifest: dict[str, Any], name: str) -> "Split":
     index = np.load(shelf.file(f"{name}.index.npy"), mmap_mode="r", allow_pickle=False)
     keys = Keys(shelf.file(f"{name}.keys.jsonl"))
     return Split(shelf, manifest["kind"], manifest["side"], manifest["splits"][name]["shards"], index, keys)
+
+
+def verify(shelf: Shelf, progress: Progress) -> int:
+    """Read every record of a store and give how many there are. Raises BadInputError naming what is damaged."""
+    open_store(shelf)  # checks the small files
+    manifest = read_manifest(shelf)
+    splits = [split(shelf, manifest, name) for name in (TRAINING, HELD_OUT)]
+    done, total = 0, sum(len(each.index) for each in splits)
+    with ThreadPoolExecutor(threads_here()) as pool:
+        for each in splits:
+            for start in range(0, len(each.index), PORTION):
+                numbers = range(start, min(start + PORTION, len(each.index)))
+                for _ in pool.map(each.record, numbers):
+                    pass
+                done += len(numbers)
+                progress(done, total)
+    return total
 
 
 class Split:

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from alexnet.data.augment import Images, altered, view
+from alexnet.data.augment import Images, view
 from alexnet.data.decode import Pixels
+from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime.devices import Machine
@@ -43,10 +44,12 @@ def probabilities(
     network.eval()
     total = None
     looked_at = views(images, count)
-    for corner, mirrored in looked_at:
-        patches = altered(squares, view(images, len(squares), corner, mirrored), images, statistics)
+    shown = Presentation(images, statistics, machine.device)
+    whole = torch.from_numpy(squares).to(machine.device)
+    for (top, left), mirrored in looked_at:
+        patches = whole[:, top : top + images.patch, left : left + images.patch]
         with machine.precision():
-            logits = network(machine.images(patches))
+            logits = network(shown(patches, view(images, len(squares), (top, left), mirrored)))
         shares = torch.softmax(logits.float(), 1)
         total = shares if total is None else total + shares
     assert total is not None

@@ -8,10 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "scikit-learn", "pyarrow")
 
@@ -29,10 +26,6 @@ class Machine:
         """Run the network's products in `products`."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.products == torch.bfloat16):
             yield
-
-    def images(self, batch: NDArray[np.float32]) -> Tensor:
-        """float32[N, H, W, 3] in memory -> float32[N, 3, H, W], channels last, on the device."""
-        return torch.from_numpy(batch).permute(0, 3, 1, 2).to(self.device, non_blocking=True)
 
     def __str__(self) -> str:
         return f"{name_of(self.device)}, {str(self.products).removeprefix('torch.')} products ({self.reason})"

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.data.batches import Batch, Batches
+from alexnet.data.presentation import Presentation
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.predictions import predict
@@ -68,9 +69,10 @@ class Training:
         self.held_out, self.statistics = held_out, statistics
         self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning)
-        self.batches = Batches(
-            training, stretched(recipe.images, recipe.learning), statistics, recipe.seed, recipe.learning.batch
-        )
+        images = stretched(recipe.images, recipe.learning)
+        pinned = machine.device.type == "cuda"
+        self.batches = Batches(training, images, statistics, recipe.seed, recipe.learning.batch, pinned=pinned)
+        self.shown = Presentation(images, statistics, machine.device)
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
         self.last = network.lineage.layers[-1].name
@@ -138,7 +140,7 @@ class Training:
     def _step(self, batch: Batch) -> None:
         self.network.train()
         with self.machine.precision():
-            logits = self.network(self.machine.images(batch.images), (self.recipe.seed, self.position.step))
+            logits = self.network(self.shown(batch.patches, batch.done), (self.recipe.seed, self.position.step))
         labels = torch.from_numpy(batch.labels).to(logits.device)
         loss = F.cross_entropy(logits.float(), labels)  # the mean log-probability of the right label, negated
         value = loss.item()

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
@@ -38,6 +39,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def size(count: float) -> str:
+    """`252.0 GB`."""
+    return decimal(int(count))
+
+
 class Display:
     """Shows notices, work in progress and a run's events. Use as a context.
 
@@ -51,6 +57,7 @@ class Display:
         self.losses: list[float] = []
         self.error: float | None = None
         self.last_plain = 0.0
+        self.working, self.work_began, self.work_before = "", 0.0, 0
         self.total_steps = self.steps_an_epoch = 0
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"),
@@ -81,11 +88,18 @@ class Display:
 
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of anything countable: reading pictures, judging."""
+        now = time.monotonic()
+        if what != self.working:
+            self.working, self.work_began, self.work_before = what, now, done
+        said = f"{done:,} of {total:,}"
+        if now > self.work_began + 1 and done > self.work_before:
+            pace = (done - self.work_before) / (now - self.work_began)
+            said += f", {pace:,.0f}/s, {clock((total - done) / pace)} left"
         if self.live_wanted:
-            self._bar(what, done, total, f"{done:,} of {total:,}")
-        elif not self.quiet and (done == total or time.monotonic() - self.last_plain > PLAIN_SECONDS):
-            self.last_plain = time.monotonic()
-            self.say(f"{what}: {done:,} of {total:,}")
+            self._bar(what, done, total, said)
+        elif not self.quiet and (done == total or now - self.last_plain > PLAIN_SECONDS):
+            self.last_plain = now
+            self.say(f"{what}: {said}")
 
     def begin(self, total_steps: int, steps_an_epoch: int) -> None:
         """A run of so many steps begins or goes on."""

@@ -57,12 +57,16 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     parameters = totals(table)["parameters"]
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}")  # fmt: skip
+    for notice in dataset.notices:
+        display.say(notice)
+    if not len(dataset.training):
+        raise BadInputError(f"{dataset.found}: has pictures to be judged by, and none to learn from; add those")
     training, held_out = _read(recipe, dataset, display)
     if folder.exists():
         measured = Statistics.read(folder.path / STATISTICS)
         _compare_machines(folder.read_json("environment.json"), environment(machine), display)
     else:
-        measured = statistics(training, lambda done, total: display.work("mean image", done, total))
+        measured = _statistics(recipe, dataset, training, display)
         _begin(folder, recipe, dataset, held_out, measured, machine)
     network = AlexNet(table, seed=recipe.seed)
     run = Training(recipe, network, training, held_out, measured, machine, folder, display)
@@ -81,6 +85,15 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     }
     folder.write_json("result.json", result)
     return result
+
+
+def _statistics(recipe: Recipe, dataset: Dataset, training: Squares, display: Display) -> Statistics:
+    """The store's, where there is one of this size; measured otherwise."""
+    if dataset.statistics:
+        known = Statistics.read(dataset.statistics)
+        if known.mean.shape[0] == recipe.images.side:
+            return known
+    return statistics(training, lambda done, total: display.work("mean image", done, total))
 
 
 def _begin(

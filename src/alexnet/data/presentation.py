@@ -1,0 +1,65 @@
+"""Section 4.1, the arithmetic: from patches of bytes to what the network sees, on the device where it sees it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.data.augment import Alterations, Images
+from alexnet.data.statistics import Statistics
+
+
+class Presentation:
+    """Subtract the mean, mirror, shift the colours and scale: in this order, in float32.
+
+    On a CPU image by image, so that each stays in the cache; on other devices all at once, in few launches. The same
+    bits either way.
+    """
+
+    def __init__(self, images: Images, statistics: Statistics, device: torch.device) -> None:
+        self.images, self.device = images, device
+        start = (images.side - images.patch) // 2
+        self._start = start if images.mean == "centre" else 0
+        self._mean = torch.from_numpy(statistics.mean).to(device)
+
+    def __call__(self, patches: Tensor, done: Alterations) -> Tensor:
+        """What the network sees.
+
+        patches   uint8[N, patch, patch, 3], cut at the alterations' corners; in ordinary or pinned memory
+        returns   float32[N, 3, patch, patch] on the device, channels last
+        """
+        shown = self._one_by_one(patches, done) if self.device.type == "cpu" else self.at_once(patches, done)
+        if done.shifts.any():
+            shown += self._moved(done.shifts)[:, None, None, :]
+        if (factor := self.images.scale / done.divisor) != 1:
+            shown *= factor
+        return shown.permute(0, 3, 1, 2)
+
+    def at_once(self, patches: Tensor, done: Alterations) -> Tensor:
+        """Mean and mirror for all images together: float32[N, patch, patch, 3]."""
+        shown = patches.to(self.device, non_blocking=True).float()
+        mirrored = self._moved(done.mirrored)[:, None, None, None]
+        along = torch.arange(self.images.patch, device=self.device)
+        if self.images.mean == "at-patch":
+            top, left = self._moved(done.corners).T
+            shown -= self._mean[(top[:, None] + along)[:, :, None], (left[:, None] + along)[:, None, :]]
+            return torch.where(mirrored, shown.flip(2), shown)
+        # The 2012 program subtracted after mirroring, so its mean is never mirrored.
+        centre = self._start + along
+        return torch.where(mirrored, shown.flip(2), shown) - self._mean[centre[:, None], centre[None, :]]
+
+    def _one_by_one(self, patches: Tensor, done: Alterations) -> Tensor:
+        size, mean, bytes_ = self.images.patch, self._mean.numpy(), patches.numpy()
+        shown = np.empty((len(bytes_), size, size, 3), np.float32)
+        at_patch = self.images.mean == "at-patch"
+        corners = done.corners.tolist()
+        for i, (patch, mirrored) in enumerate(zip(bytes_, done.mirrored.tolist(), strict=True)):
+            top, left = corners[i] if at_patch else (self._start, self._start)
+            own_mean = mean[top : top + size, left : left + size]
+            if at_patch and mirrored:
+                own_mean = own_mean[:, ::-1]
+            np.subtract(patch[:, ::-1] if mirrored else patch, own_mean, out=shown[i])
+        return torch.from_numpy(shown)
+
+    def _moved(self, numbers: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(numbers).to(self.device, non_blocking=True)

@@ -1,0 +1,102 @@
+"""From bytes to what the network sees: cut, centred, mirrored, shifted, scaled, alike one by one and all at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.data.augment import Alterations, Images, drawn, view
+from alexnet.data.presentation import Presentation
+from alexnet.data.statistics import Statistics
+
+FORMS = ("one by one", "at once")
+
+
+def small(**changes) -> Images:
+    return Images(**{"side": 9, "patch": 5, "positions": 5} | changes)
+
+
+def small_statistics() -> Statistics:
+    random = np.random.default_rng(6)
+    vectors = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    return Statistics(
+        random.uniform(90, 150, (9, 9, 3)).astype(np.float32), np.array([400.0, 1400.0, 14800.0]), vectors
+    )
+
+
+def squares(count: int) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (count, 9, 9, 3)).astype(np.uint8)
+
+
+def presented(pictures, done, images, measured, form=FORMS[0]):
+    """float32[N, patch, patch, 3], by either form."""
+    size = images.patch
+    cut = [one[top : top + size, left : left + size] for one, (top, left) in zip(pictures, done.corners, strict=True)]
+    patches = np.stack(cut)
+    presentation = Presentation(images, measured, torch.device("cpu"))
+    if form == FORMS[1]:
+        presentation._one_by_one = presentation.at_once
+    shown = presentation(torch.from_numpy(patches), done)
+    assert shown.shape == (len(pictures), 3, size, size) and shown.is_contiguous(memory_format=torch.channels_last)
+    return shown.permute(0, 2, 3, 1).numpy()
+
+
+def presented_slowly(pictures: np.ndarray, done: Alterations, images: Images, mean: np.ndarray) -> np.ndarray:
+    """One number at a time, in float64."""
+    size, start = images.patch, (images.side - images.patch) // 2
+    result = np.empty((len(pictures), size, size, 3))
+    for i, row, column, channel in np.ndindex(*result.shape):
+        top, left = done.corners[i]
+        # Where the pixel comes from when the patch is mirrored; and which pixel of the mean image is subtracted there.
+        from_column = size - 1 - column if done.mirrored[i] else column
+        pixel = float(pictures[i, top + row, left + from_column, channel])
+        if images.mean == "at-patch":
+            subtracted = float(mean[top + row, left + from_column, channel])
+        else:
+            subtracted = float(mean[start + row, start + column, channel])
+        result[i, row, column, channel] = (pixel - subtracted + float(done.shifts[i, channel])) / done.divisor
+    return result * images.scale
+
+
+@pytest.mark.parametrize("mean", ["at-patch", "centre"])
+@pytest.mark.parametrize("colour", ["none", "eigenvalue", "deviation"])
+@pytest.mark.parametrize("scale", [1.0, 1 / 64])
+@pytest.mark.parametrize("form", FORMS)
+def test_an_altered_patch_is_cut_mirrored_centred_shifted_and_divided(mean, colour, scale, form):
+    images, measured, pictures = small(mean=mean, colour=colour, scale=scale), small_statistics(), squares(24)
+    done = drawn(images, measured, seed=1, epoch=0, count=24)
+    assert 0 < done.mirrored.sum() < 24
+    before = pictures.copy()
+    found = presented(pictures, done, images, measured, form)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, presented_slowly(pictures, done, images, measured.mean), rtol=1e-5, atol=2e-5)
+    assert np.array_equal(pictures, before)
+
+
+def test_the_mean_is_mirrored_with_its_patch_or_stays_as_it_is():
+    measured, pictures = small_statistics(), squares(1)
+    corner = (1, 3)
+    for mirrored in (False, True):
+        found = {
+            mean: presented(pictures, view(small(), 1, corner, mirrored), small(mean=mean), measured)[0]
+            for mean in ("at-patch", "centre")
+        }
+        patch = pictures[0, 1:6, 3:8].astype(np.float32)
+        turn = slice(None, None, -1 if mirrored else 1)
+        assert np.array_equal(found["at-patch"], (patch - measured.mean[1:6, 3:8])[:, turn])
+        assert np.array_equal(found["centre"], patch[:, turn] - measured.mean[2:7, 2:7])
+
+
+def test_a_sample_is_altered_by_its_own_row_whatever_stands_beside_it():
+    images, measured, pictures = small(colour="deviation", patch_shared_by=4), small_statistics(), squares(12)
+    done = drawn(images, measured, seed=1, epoch=0, count=12)
+    together = presented(pictures, done, images, measured)
+    chosen = np.array([7, 2, 2, 11])
+    assert np.array_equal(presented(pictures[chosen], done.choose(chosen), images, measured), together[chosen])
+
+
+@pytest.mark.parametrize("mean", ["at-patch", "centre"])
+def test_both_forms_give_the_same_bits(mean):
+    images, measured = small(mean=mean, colour="deviation", scale=1 / 57), small_statistics()
+    done = drawn(images, measured, seed=3, epoch=2, count=40)
+    one, other = (presented(squares(40), done, images, measured, form) for form in FORMS)
+    assert np.array_equal(one, other)
