@@ -9,7 +9,8 @@ from alexnet.command_line.saying import plain
 from alexnet.command_line.words import DATA, Parser, Result, parser
 from alexnet.data.decode import FILTERS
 from alexnet.data.pictures import Dataset
-from alexnet.data.prepare import Preparation, advised, prepare, sizes
+from alexnet.data.preparation import Preparation, advised, sizes
+from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.store import described, read_manifest, verify
 from alexnet.runtime.errors import MachineError, UsageError

@@ -18,8 +18,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.decode import Filter, Pixels, Shape, jpeg, square
+from alexnet.data.decode import Pixels, jpeg, square
 from alexnet.data.pictures import Dataset, Pictures
+from alexnet.data.preparation import Preparation
 from alexnet.data.shards import Npy, Part, Tar
 from alexnet.data.squares import Progress, threads_here
 from alexnet.data.statistics import Sums
@@ -31,12 +32,11 @@ from alexnet.data.store import (
     MANIFEST,
     STATISTICS,
     TRAINING,
-    Kind,
     file_digest,
     read_manifest,
 )
 from alexnet.runtime.commit import remove_leftovers, whole_file, write_whole
-from alexnet.runtime.errors import BadInputError, UsageError
+from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.lock import locked
 from alexnet.runtime.randomness import Purpose, numbers
 from alexnet.runtime.shelf import Shelf
@@ -45,35 +45,8 @@ PLAN, PARTS, SKIPPED = "plan.json", "parts", "skipped.jsonl"
 SHARD = {"jpeg": 8192, "pixels": 2048}  # pictures a shard: 170 and 403 MB at 256 x 256
 HANDFUL = 16  # pictures one thread makes at a time
 AHEAD = 8  # handfuls a thread has before it, so that none waits for the writing
-JPEG_BYTES = 0.31 * 256 * 256  # a 256 x 256 photograph at quality 90: measured on ImageNet's originals
-SMALL = 4 * 2**30  # stores of pixels up to this size stay in the system's cache
 
 _Made = tuple[int, bytes, str]  # the picture's number, what is stored, or why nothing is
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How pictures become squares; recorded in the store, because it moves ImageNet's errors by a point or two.
-
-    kind       "jpeg", or "pixels": ten times as large, read ten times as fast, nothing lost
-    side       of the squares
-    shape      "cropped" as the paper says, or "squashed" as Caffe's users did
-    filter     of the rescaling
-    quality    of the JPEGs, 1 to 95: 90 keeps ImageNet in 26 GB; 2012 seems to have had 85, the next program 95
-    """
-
-    kind: Kind
-    side: int = 256
-    shape: Shape = "cropped"
-    filter: Filter = "bicubic"
-    quality: int = 90
-
-    def check(self) -> None:
-        """Raise UsageError for a number that cannot work."""
-        if not 1 <= self.side <= 4096:
-            raise UsageError(f"--side: {self.side}; is between 1 and 4096")
-        if not 1 <= self.quality <= 95:
-            raise UsageError(f"--quality: {self.quality}; is between 1 and 95")
 
 
 @dataclass(frozen=True)
@@ -83,17 +56,6 @@ class Prepared:
     images: int
     skipped: list[tuple[str, str]]
     complete_already: bool
-
-
-def sizes(dataset: Dataset, side: int) -> dict[Kind, float]:
-    """About how many bytes a store of each kind will take."""
-    count = len(dataset.training) + len(dataset.held_out)
-    return {"jpeg": count * JPEG_BYTES * (side / 256) ** 2, "pixels": count * side * side * 3.0}
-
-
-def advised(dataset: Dataset, side: int) -> Kind:
-    """Pixels while they are few enough to stay in memory, JPEGs from there on."""
-    return "pixels" if sizes(dataset, side)["pixels"] <= SMALL else "jpeg"
 
 
 def prepare(
@@ -113,6 +75,7 @@ def prepare(
             manifest = read_manifest(Shelf(str(path)))
             if any(manifest[name] != value for name, value in plan.items()):
                 raise BadInputError(f"{path}: is a store of something else, or made otherwise; name another folder")
+            _tidy(path)
             return Prepared(_images(manifest), _read_skipped(path), True)
         _begin(path, plan)
         return _Making(dataset, path, how, progress, skip, threads or threads_here()).run(plan)
@@ -282,13 +245,19 @@ class _Making:
             "sha256": {file: file_digest(shelf, file) for file in sorted(small)},
         }
         write_whole(self.path / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        shutil.rmtree(self.path / PARTS, ignore_errors=True)
-        (self.path / PLAN).unlink()
+        _tidy(self.path)
         return Prepared(_images(manifest), self.skipped, False)
 
     def _write_skipped(self) -> None:
         lines = (json.dumps({"picture": name, "fault": fault}) + "\n" for name, fault in self.skipped)
         write_whole(self.path / SKIPPED, "".join(lines))
+
+
+def _tidy(path: Path) -> None:
+    """Remove what only an unfinished store needs."""
+    remove_leftovers(path)
+    shutil.rmtree(path / PARTS, ignore_errors=True)
+    (path / PLAN).unlink(missing_ok=True)
 
 
 def _images(manifest: dict[str, Any]) -> int:
