@@ -49,6 +49,27 @@ def kept(run):
     return sorted((run / "predictions").iterdir())
 
 
+def test_other_pictures_are_judged_whole_and_known_ones_are_left_out(alexnet, own_run, own_pictures):
+    for number in range(3):
+        shutil.copy(own_pictures / "red" / "00.jpg", own_pictures / "red" / f"new-{number}.jpg")
+    ended = alexnet("evaluate", own_run, own_pictures, "--json")
+    assert told(ended)["images"] == 9 and "all but the 30 that were learned from" in ended.out
+    for folder in ("blue", "green", "red"):
+        for file in (own_pictures / folder).iterdir():
+            file.rename(file.with_name(f"other-{file.name}"))
+    ended = alexnet("evaluate", own_run, own_pictures, "--json")
+    assert told(ended)["images"] == 39 and "all of them; none was learned from" in ended.out
+
+
+def test_pictures_that_were_all_learned_from_judge_nothing(alexnet, own_run, own_pictures):
+    dataset = open_dataset(str(own_pictures))
+    for key in dataset.held_out.keys:
+        (own_pictures / key).unlink()
+    assert f"{own_pictures}/: all these pictures were learned from; " in refusal(
+        alexnet("evaluate", own_run, own_pictures)
+    )
+
+
 def test_an_evaluation_counts_every_held_out_picture_once(alexnet, two, pictures):
     for run, error in zip(two, (0, 2 / 3), strict=True):
         json_line = told(alexnet("evaluate", run, pictures, "--json"))

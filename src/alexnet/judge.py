@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from alexnet.classifier import Classifier
-from alexnet.data.pictures import Dataset, Pictures
+from alexnet.data.pictures import Dataset, Pictures, fingerprints, joined
 from alexnet.data.squares import Squares
 from alexnet.evaluation.predictions import Predictions, predict
 from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.run_folder import RunFolder
+from alexnet.training.train import LEARNED_FROM
 
 Work = Callable[[str, int, int], None]
 
@@ -36,6 +37,27 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
     )  # fmt: skip
     write_arrays(kept, {name: np.asarray(value) for name, value in vars(judged).items()})
     return judged
+
+
+def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
+    """The dataset to judge the runs by: pictures without a split of their own are judged whole, but for those that
+    one of the runs learned from (known by name).
+
+    Raises BadInputError when none is left.
+    """
+    if not dataset.divided_here:
+        return dataset
+    everything = joined(dataset.training, dataset.held_out)
+    seen = np.concatenate([read_arrays(run / LEARNED_FROM)["fingerprints"] for run in runs if RunFolder(run).exists()])
+    new = np.flatnonzero(~np.isin(fingerprints(everything.keys), seen))
+    if not len(new):
+        raise BadInputError(f"{everything.where}: all these pictures were learned from; judge by others")
+    if len(new) == len(dataset.held_out):
+        words = dataset.judged_by
+    else:
+        known = len(everything) - len(new)
+        words = f"all but the {known:,} that were learned from" if known else "all of them; none was learned from"
+    return replace(dataset, held_out=everything.choose(new), judged_by=words)
 
 
 def kept_predictions(run: Path, step: str, digest: str) -> list[Predictions]:

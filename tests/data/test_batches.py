@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.data.augment import Images, drawn, order
-from alexnet.data.batches import Batches
+from alexnet.data.augment import Alterations, Images, drawn, order
+from alexnet.data.batches import Batch, Batches
 from alexnet.data.pictures import Pictures
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import statistics
 from alexnet.runtime.errors import BadInputError
 
 COUNT, BATCH, SEED = 22, 5, 11
+FIELDS = ("patches", "labels", "samples")
 IMAGES = Images(side=12, patch=8, positions=5, colour="eigenvalue")
 PIXELS = np.random.default_rng(1).integers(0, 256, (COUNT, 15, 18, 3)).astype(np.uint8)
 
@@ -23,12 +24,13 @@ def quiet(done, total):
     assert 0 < done <= total
 
 
-def batches(images=IMAGES, batch=BATCH, seed=SEED, pixels=PIXELS.__getitem__, keep=False):
+def batches(images=IMAGES, batch=BATCH, seed=SEED, pixels=PIXELS.__getitem__, keep=False, threads=None, **rank):
     labels = np.arange(COUNT) % 3
-    squares = Squares(Pictures(labels, [f"{n}.png" for n in range(COUNT)], "", pixels), images.side, images.shape)
+    pictures = Pictures(labels, [f"{n}.png" for n in range(COUNT)], "", pixels)
+    squares = Squares(pictures, images.side, images.shape, threads)
     if keep:
         squares.keep(quiet)
-    return Batches(squares, images, STATISTICS, seed, batch)
+    return Batches(squares, images, STATISTICS, seed, batch, **rank)
 
 
 def squares_of(pixels):
@@ -40,7 +42,7 @@ STATISTICS = statistics(squares_of(PIXELS), quiet)
 
 
 def equal(one, other):
-    pairs = [(one.patches, other.patches), (one.labels, other.labels), (one.samples, other.samples)]
+    pairs = [(getattr(one, name), getattr(other, name)) for name in FIELDS]
     pairs += [(getattr(one.done, name), getattr(other.done, name)) for name in ("corners", "mirrored", "shifts")]
     return all(np.array_equal(*pair) for pair in pairs)
 
@@ -79,6 +81,27 @@ def test_the_stream_is_what_its_tables_say():
     for name in ("corners", "mirrored", "shifts"):
         np.testing.assert_array_equal(np.concatenate([getattr(each.done, name) for each in made]), getattr(done, name))
     np.testing.assert_array_equal(np.concatenate([each.samples for each in made]), samples)
+
+
+@pytest.mark.parametrize("shared", [1, 4])
+def test_three_epochs_are_the_same_for_any_number_of_threads_and_ranks_and_from_any_step(shared):
+    images = replace(IMAGES, patch_shared_by=shared)
+    for epoch in range(3):
+        whole = list(batches(images, threads=1).epoch(epoch))
+        for threads in (2, 4):
+            assert same_stream(list(batches(images, threads=threads).epoch(epoch)), whole)
+        for ranks in (2, 4):
+            parts = [list(batches(images, rank=rank, ranks=ranks).epoch(epoch)) for rank in range(ranks)]
+            assert same_stream([merged(batch) for batch in zip(*parts, strict=True)], whole)
+        for step in range(len(whole)):
+            assert same_stream(list(batches(images).epoch(epoch, step)), whole[step:])
+
+
+def merged(parts):
+    """The batch that several ranks' shares make up."""
+    done = [np.concatenate([getattr(part.done, name) for part in parts]) for name in ("corners", "mirrored", "shifts")]
+    patches, labels, samples = (np.concatenate([getattr(p, name) for p in parts]) for name in FIELDS)
+    return Batch(torch.from_numpy(patches), Alterations(*done), labels, samples)
 
 
 def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():

@@ -27,11 +27,11 @@ def run(words: Sequence[str]) -> Result:
 
     from alexnet.data.sources import open_dataset
     from alexnet.evaluation.predictions import ensemble
-    from alexnet.judge import check_same_classes, judge
+    from alexnet.judge import check_same_classes, judge, unlearned
     from alexnet.training.progress import Display
 
-    dataset = open_dataset(options.data)
     check_same_classes(options.runs)
+    dataset = unlearned(open_dataset(options.data), options.runs)
     with Display() as display:
         judged = [judge(run, dataset, options.views, display.work) for run in options.runs]
     together = ensemble(judged, weights)

@@ -44,6 +44,19 @@ class Pictures:
         return f"{self.where}{self.keys[number]}"
 
 
+def joined(one: Pictures, other: Pictures) -> Pictures:
+    """The pictures of both, in this order."""
+    count = len(one)
+    labels, keys = np.concatenate([one.labels, other.labels]), [*one.keys, *other.keys]
+    return Pictures(labels, keys, one.where, lambda i: one.pixels(i) if i < count else other.pixels(i - count))
+
+
+def fingerprints(keys: Sequence[str]) -> NDArray[np.uint64]:
+    """Eight bytes for each key, uint64[N]: enough to tell which pictures were seen before."""
+    digests = (sha256(key.encode("utf-8", "surrogateescape")).digest()[:8] for key in keys)
+    return np.frombuffer(b"".join(digests), "<u8")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """What a person pointed at: pictures to learn from, pictures to be judged by, and the classes' names.

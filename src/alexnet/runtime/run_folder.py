@@ -1,6 +1,7 @@
 """A run: a folder that is complete in itself.
 
 begins with   recipe.json  environment.json  data.json  classes.json  statistics.safetensors  examples.safetensors
+              learned_from.safetensors
 gathers       journal.jsonl  checkpoints/  tensorboard/ (where TensorBoard is installed)
 ends with     result.json  report.html  predictions/ (of each evaluation)
 """
@@ -25,6 +26,7 @@ BEGINNINGS = {
     "classes.json",
     "statistics.safetensors",
     "examples.safetensors",
+    "learned_from.safetensors",
     "environment.json",
     "data.json",
 }

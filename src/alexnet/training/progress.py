@@ -56,6 +56,7 @@ class Display:
         self.quiet = quiet
         self.losses: list[float] = []
         self.error: float | None = None
+        self.waiting = 0.0  # share of the last line's time that the steps waited for pictures
         self.last_plain = 0.0
         self.working, self.work_began, self.work_before = "", 0.0, 0
         self.total_steps = self.steps_an_epoch = 0
@@ -108,7 +109,7 @@ class Display:
     def step(self, step: int, images_per_second: float, seconds_left: float) -> None:
         """After each step; only a live display shows it."""
         if self.live_wanted:
-            said = f"{images_per_second:,.0f} images/s · {clock(seconds_left)} left"
+            said = f"{images_per_second:,.0f} images/s, {self.waiting:.1%} waiting · {clock(seconds_left)} left"
             if self.losses:
                 said = f"loss {self.losses[-1]:.3f} {curve(self.losses)} · {said}"
             if self.error is not None:
@@ -121,13 +122,15 @@ class Display:
         """A line of the journal."""
         if event["event"] == "training":
             self.losses.append(event["loss"])
+            self.waiting = event["wait_seconds"] / max(event["seconds_per_step"] * event["steps"], 1e-9)
             plain = not self.live_wanted and not self.quiet
             if plain and time.monotonic() - self.last_plain > PLAIN_SECONDS:
                 self.last_plain = time.monotonic()
                 left = (self.total_steps - event["step"]) * event["seconds_per_step"]
                 self.say(
                     f"epoch {event['epoch']} step {event['step']:,} of {self.total_steps:,}: loss {event['loss']:.3f}, "
-                    f"{event['images_per_second']:,.0f} images/s, {clock(left)} left"
+                    f"{event['images_per_second']:,.0f} images/s, {self.waiting:.1%} waiting for pictures, "
+                    f"{clock(left)} left"
                 )
         elif event["event"] == "judging":
             self.error = event["top1_error"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels
-from alexnet.data.pictures import Dataset
+from alexnet.data.pictures import Dataset, fingerprints
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.network.alexnet import AlexNet
@@ -24,6 +24,7 @@ from alexnet.training.recipe import Recipe, differences
 
 STATISTICS = "statistics.safetensors"
 EXAMPLES = "examples.safetensors"
+LEARNED_FROM = "learned_from.safetensors"
 SHOWN = 8  # pictures in the report, as in Figure 4
 
 
@@ -103,6 +104,7 @@ def _begin(
     folder.write_json("classes.json", list(dataset.classes))
     measured.write(folder.path / STATISTICS)
     _write_examples(folder, held_out, recipe.seed)
+    write_arrays(folder.path / LEARNED_FROM, {"fingerprints": fingerprints(dataset.training.keys)})
     folder.write_json("environment.json", environment(machine))
     described = {"found": dataset.found, "judged_by": dataset.judged_by, "digest": dataset.digest}
     counts = {"training": len(dataset.training), "held_out": len(dataset.held_out)}
