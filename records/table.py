@@ -20,16 +20,22 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def learning_seconds(journal: list[Any]) -> float:
+    """How long the steps took, pictures read and judged aside."""
+    seconds, before = 0.0, 0
+    for event in journal:
+        if event["event"] == "training":
+            seconds, before = seconds + event["seconds_per_step"] * (event["step"] - before), event["step"]
+    return seconds
+
+
 def row(record: Path) -> str:
     """One line of the table: median error over the trials and their range, beside what the author reported."""
     about = read(record / "about.json")
     trials = sorted(path.parent for path in record.glob("*/result.json"))
     results = [read(trial / "result.json") for trial in trials]
     journals = [[json.loads(line) for line in (trial / "journal.jsonl").read_text().splitlines()] for trial in trials]
-    seconds = [
-        sum(event["seconds_per_step"] * event["steps"] for event in journal if event["event"] == "training")
-        for journal in journals
-    ]
+    seconds = [learning_seconds(journal) for journal in journals]
     errors = sorted(result["top1_error"] for result in results)
     error = f"{median(errors):.2%}"
     if len(errors) > 1:

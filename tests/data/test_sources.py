@@ -215,3 +215,13 @@ def test_a_held_out_folder_may_have_one_of_the_classes_only(tmp_path):
         (tmp_path / place).mkdir(parents=True)
         Image.new("RGB", (8, 8), "red").save(tmp_path / place / "0.png")
     assert open_dataset(str(tmp_path)).held_out.labels.tolist() == [1]
+
+
+def test_files_that_are_no_pictures_are_passed_over_with_a_word(own_pictures):
+    assert open_dataset(str(own_pictures)).notices == ()
+    (own_pictures / "red" / "Thumbs.db").write_bytes(b"x")
+    (own_pictures / "red" / ".DS_Store").write_bytes(b"x")
+    (own_pictures / "labels.csv").write_text("x")
+    (notice,) = open_dataset(str(own_pictures)).notices
+    assert notice.endswith(f"{own_pictures}/labels.csv and 1 more")
+    assert len(open_dataset(str(own_pictures)).training) == 30

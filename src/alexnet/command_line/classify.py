@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.command_line.saying import complain, plain
+from alexnet.command_line.saying import complain
 from alexnet.command_line.words import RUN, Result, parser
 from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.plain import plain
 
 
 def run(words: Sequence[str]) -> Result:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.command_line.saying import plain
 from alexnet.command_line.words import DATA, Parser, Result, parser
 from alexnet.data.decode import FILTERS
 from alexnet.data.pictures import Dataset
@@ -14,6 +13,7 @@ from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.store import described, read_manifest, verify
 from alexnet.runtime.errors import MachineError, UsageError
+from alexnet.runtime.plain import plain
 from alexnet.runtime.shelf import Shelf
 from alexnet.training.progress import Display, size
 

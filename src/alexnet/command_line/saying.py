@@ -1,8 +1,9 @@
-"""What people read: complaints, names that a terminal takes for text, errors in percent."""
+"""What people read: complaints, errors in percent."""
 
 import sys
 
 from alexnet.runtime.errors import AlexNetError, Interrupted
+from alexnet.runtime.plain import plain
 
 AVERAGED = {1: "one view", 5: "five patches averaged (its recipe has no reflections)", 10: "ten views averaged"}
 
@@ -11,11 +12,6 @@ def complain(verb: str, error: AlexNetError) -> None:
     """One line on standard error."""
     kind = "" if isinstance(error, Interrupted) else "error: "
     print(f"alexnet {plain(verb)}: {kind}{plain(str(error))}", file=sys.stderr)
-
-
-def plain(text: str) -> str:
-    """One line that a terminal takes for text: names of files and classes may hold newlines and escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def both_errors(top1: float, top5: float, classes: int) -> str:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from alexnet.runtime.plain import plain
 from alexnet.runtime.run_folder import Event
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -80,7 +81,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(plain(text)), soft_wrap=True)
 
     def tell(self, text: str) -> None:
         """A line that stays, unless quiet."""

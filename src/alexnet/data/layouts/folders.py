@@ -1,8 +1,10 @@
 """Folders of class folders, with or without `train/` and `val/`."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,44 +33,67 @@ def read_folders(path: Path) -> Dataset:
     training = next((names[name] for name in TRAINING if name in names), None)
     held_out = next((names[name] for name in HELD_OUT if name in names), None)
     if training is None or held_out is None:
-        classes, pictures = _pictures(training or path)
-        check_classes(classes, pictures.labels, str(path))
-        return hold_out(f"{len(classes)} class folders", classes, pictures)
-    classes, pictures = _pictures(training)
-    check_classes(classes, pictures.labels, str(training))
-    others, judged = _pictures(held_out)
-    if unknown := sorted(set(others) - set(classes)):
+        all_of_them = read_classes(training or path)
+        check_classes(all_of_them.classes, all_of_them.pictures.labels, str(path))
+        divided = hold_out(f"{len(all_of_them.classes)} class folders", all_of_them.classes, all_of_them.pictures)
+        return replace(divided, notices=_notices(all_of_them.passed_over))
+    own, others = read_classes(training), read_classes(held_out)
+    check_classes(own.classes, own.pictures.labels, str(training))
+    if unknown := sorted(set(others.classes) - set(own.classes)):
         raise BadInputError(f"{held_out / unknown[0]}: class is not in {training}; add it there or remove it here")
-    renumbered = np.array([classes.index(name) for name in others], dtype=np.int64)
-    judged = replace(judged, labels=renumbered[judged.labels])
-    found = f"{training.name}/ and {held_out.name}/ with {len(classes)} class folders"
-    return Dataset(found, classes, pictures, judged, f"the pictures in {held_out.name}/")
+    renumbered = np.array([own.classes.index(name) for name in others.classes], dtype=np.int64)
+    judged = replace(others.pictures, labels=renumbered[others.pictures.labels])
+    found = f"{training.name}/ and {held_out.name}/ with {len(own.classes)} class folders"
+    notices = _notices([*own.passed_over, *others.passed_over])
+    return Dataset(found, own.classes, own.pictures, judged, f"the pictures in {held_out.name}/", notices=notices)
+
+
+class Read(NamedTuple):
+    """What class folders hold: their names, their pictures, and the names of files that are no pictures."""
+
+    classes: tuple[str, ...]
+    pictures: Pictures
+    passed_over: list[str]
+
+
+def read_classes(root: Path) -> Read:
+    """The class folders in `root`, and their pictures. Raises BadInputError for an empty class."""
+    classes = tuple(folder.name for folder in _folders(root))
+    keys: list[str] = []
+    labels: list[int] = []
+    passed_over = [entry.path for entry in os.scandir(root) if entry.is_file() and not hidden(entry.name)]
+    for label, name in enumerate(classes):
+        files = list(_files(root, name))
+        members = [file for file in files if file.lower().endswith(ENDINGS)]
+        if not members:
+            raise BadInputError(f"{root / name}: class folder without pictures; add some or remove the folder")
+        passed_over += [f"{root}/{file}" for file in files if not file.lower().endswith(ENDINGS)]
+        keys += members
+        labels += [label] * len(members)
+    numbers = np.array(labels, dtype=np.int64)
+    return Read(classes, Pictures(numbers, keys, f"{root}/", lambda i: read(root / keys[i])), sorted(passed_over))
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is not meant for people: `.DS_Store`, `__MACOSX`."""
+    return name.startswith((".", "__"))
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not hidden(entry.name))
 
 
-def _files(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        found += [
-            Path(parent, name) for name in sorted(files) if not name.startswith(".") and name.lower().endswith(ENDINGS)
-        ]
-    return found
+def _files(root: Path, folder: str) -> Iterator[str]:
+    """The files below a class folder, named from `root` on. Names only: a million paths would fill the memory."""
+    for parent, folders, files in os.walk(root / folder):
+        folders[:] = sorted(name for name in folders if not hidden(name))
+        below = Path(parent).relative_to(root).as_posix()
+        yield from (f"{below}/{name}" for name in sorted(files) if not hidden(name))
 
 
-def _pictures(root: Path) -> tuple[tuple[str, ...], Pictures]:
-    classes = _folders(root)
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(classes):
-        members = _files(folder)
-        if not members:
-            raise BadInputError(f"{folder}: class folder without pictures; add some or remove the folder")
-        files += members
-        labels += [label] * len(members)
-    numbers = np.array(labels, dtype=np.int64)
-    keys = [file.relative_to(root).as_posix() for file in files]
-    return tuple(folder.name for folder in classes), Pictures(numbers, keys, f"{root}/", lambda i: read(files[i]))
+def _notices(passed_over: list[str]) -> tuple[str, ...]:
+    """Files that were not taken for pictures, told in a line."""
+    if not passed_over:
+        return ()
+    more = f" and {len(passed_over) - 1:,} more" if len(passed_over) > 1 else ""
+    return (f"passed over, since their names are no pictures': {passed_over[0]}{more}",)
