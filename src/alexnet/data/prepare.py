@@ -38,12 +38,13 @@ from alexnet.data.store import (
 from alexnet.runtime.commit import remove_leftovers, whole_file, write_whole
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.lock import locked
+from alexnet.runtime.memory import keep_memory
 from alexnet.runtime.randomness import Purpose, numbers
 from alexnet.runtime.shelf import Shelf
 
 PLAN, PARTS, SKIPPED = "plan.json", "parts", "skipped.jsonl"
 SHARD = {"jpeg": 8192, "pixels": 2048}  # pictures a shard: 170 and 403 MB at 256 x 256
-HANDFUL = 16  # pictures one thread makes at a time
+HANDFUL = 4  # pictures one thread makes at a time
 AHEAD = 8  # handfuls a thread has before it, so that none waits for the writing
 
 _Made = tuple[int, bytes, str]  # the picture's number, what is stored, or why nothing is
@@ -69,6 +70,7 @@ def prepare(
     the machine refuses: what is done so far stays, and the same call goes on with it.
     """
     how.check()
+    keep_memory()
     with locked(path):
         plan = {"format": FORMAT, **asdict(how), "source": dataset.digest}
         if (path / MANIFEST).exists():

@@ -67,7 +67,8 @@ class Sums:
         for image in squares:
             colours = image.reshape(-1, 3).astype(np.float64)
             products += (colours.T @ colours).astype(np.int64)
-        return cls(len(squares), squares.sum(axis=0, dtype=np.int64), products)
+        narrow = np.uint16 if len(squares) <= 256 else np.int64  # 256 bytes at most, added up
+        return cls(len(squares), squares.sum(axis=0, dtype=narrow).astype(np.int64), products)
 
     def add(self, other: "Sums") -> None:
         """Take in the sums of other squares."""

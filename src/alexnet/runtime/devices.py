@@ -1,6 +1,5 @@
 """Where the arithmetic runs and in which precision, chosen by itself and said."""
 
-import ctypes
 import os
 import platform
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+
+from alexnet.runtime.memory import keep_memory
 
 PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "scikit-learn", "pyarrow")
 
@@ -38,7 +39,7 @@ def this_machine() -> Machine:
     Small velocities decay into that range and make a CPU's step several times slower.
     """
     torch.set_flush_denormal(True)
-    _keep_memory()
+    keep_memory()
     if torch.cuda.is_available():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         reason = "its matrix units compute bf16" if bf16 else "no bf16 units"
@@ -46,18 +47,6 @@ def this_machine() -> Machine:
     amx = torch.cpu._is_amx_tile_supported()
     reason = "AMX computes bf16 several times faster" if amx else "no bf16 matrix units"
     return Machine(torch.device("cpu"), torch.bfloat16 if amx else torch.float32, reason)
-
-
-def _keep_memory() -> None:
-    """Let the C library keep freed memory instead of giving it back to the system after each step.
-
-    Large tensors are otherwise mapped anew, and zeroed page by page, in every step. Only glibc has these switches.
-    """
-    largest_mapping, keep_at_top = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of <malloc.h>
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(largest_mapping, 0)
-        libc.mallopt(keep_at_top, -1)
 
 
 def name_of(device: torch.device) -> str:

@@ -237,7 +237,8 @@ def test_a_hub_that_cannot_be_reached_is_told(online):
 @pytest.mark.parametrize(
     "source",
     ["hf:", "hf:name", "hf:owner/", "hf:owner/name/", "hf:owner/name@", "hf:a/b/c/d", "hf:../name", "hf:owner/name/..",
-     "hf:owner/name@../../x", "hf:owner/na me", "hf:owner/name\n", "hf:owner//name", "hf:owner/na--me"],
+     "hf:owner/name@../../x", "hf:owner/name@a/../../x", "hf:owner/na me", "hf:owner/name\n", "hf:owner//name",
+     "hf:owner/na--me"],
 )  # fmt: skip
 def test_what_is_no_name_is_refused(source):
     assert is_hub_name(source)

@@ -47,7 +47,7 @@ def test_the_label_is_the_known_column_or_the_only_one(tmp_path):
     assert "lacks a column of pictures" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("stray", [2**40, 7])
+@pytest.mark.parametrize("stray", [2**20, 7])
 def test_a_stray_large_label_does_not_become_as_many_classes(tmp_path, stray):
     write_parquet(tmp_path / "train.parquet", [0, 1, 2, stray], names=())
     assert f"label {stray}" in refusal(tmp_path) and "class 3" in refusal(tmp_path)
