@@ -41,22 +41,29 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
 
 def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
     """The dataset to judge the runs by: pictures without a split of their own are judged whole, but for those that
-    one of the runs learned from (known by name).
+    one of the runs learned from (known by their names).
 
     Raises BadInputError when none is left.
     """
+    if not len(dataset.held_out):
+        raise BadInputError(f"{dataset.found}: has no pictures to be judged by; add some")
     if not dataset.divided_here:
         return dataset
     everything = joined(dataset.training, dataset.held_out)
-    seen = np.concatenate([read_arrays(run / LEARNED_FROM)["fingerprints"] for run in runs if RunFolder(run).exists()])
-    new = np.flatnonzero(~np.isin(fingerprints(everything.keys), seen))
+    own = fingerprints(everything.keys)
+    learned = [read_arrays(run / LEARNED_FROM)["fingerprints"] for run in runs if RunFolder(run).exists()]
+    # Another folder may use the same names; one that has all the names a run learned from is the run's own, grown.
+    seen = [names for names in learned if np.isin(names, own).all()]
+    known = np.isin(own, np.concatenate(seen)) if seen else np.zeros(len(own), bool)
+    new = np.flatnonzero(~known)
     if not len(new):
         raise BadInputError(f"{everything.where}: all these pictures were learned from; judge by others")
-    if len(new) == len(dataset.held_out):
+    if np.array_equal(new, np.arange(len(dataset.training), len(own))):
         words = dataset.judged_by
+    elif known.any():
+        words = f"all but the {known.sum():,} that were learned from, by their names"
     else:
-        known = len(everything) - len(new)
-        words = f"all but the {known:,} that were learned from" if known else "all of them; none was learned from"
+        words = "all of them: a run learned from others"
     return replace(dataset, held_out=everything.choose(new), judged_by=words)
 
 

@@ -204,6 +204,55 @@ def test_what_a_store_that_was_killed_at_its_very_end_left_is_tidied_up(pictures
     assert contents(tmp_path / "store") == before
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unfinished_store_is_taken_for_nothing_else(pictures, tmp_path, kind, small_shards):
+    def stop(done, total):
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(open_dataset(str(pictures)), tmp_path / "store", Preparation(kind, SIDE), stop)
+    with pytest.raises(BadInputError, match=f"^{tmp_path}/store: an unfinished store; the same alexnet prepare again"):
+        open_dataset(str(tmp_path / "store"))
+
+
+def test_a_stop_while_the_plan_is_written_hinders_nothing(pictures, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / ".plan.json.partial").write_text("{")
+    assert made(pictures, tmp_path / "store").images == 36
+
+
+def test_a_damaged_plan_is_told(pictures, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "plan.json").write_text("{")
+    with pytest.raises(BadInputError, match="holds the beginning of another preparation"):
+        made(pictures, tmp_path / "store")
+
+
+def test_a_picture_that_was_mended_is_prepared_after_all(own_pictures, tmp_path):
+    file = own_pictures / "red" / "02.jpg"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200])
+    with pytest.raises(BadInputError, match=f"^{file}: damaged picture"):
+        made(own_pictures, tmp_path / "store")
+    file.write_bytes(whole)
+    result = made(own_pictures, tmp_path / "store")
+    assert (result.images, result.skipped) == (36, [])
+
+
+def test_a_split_that_damage_has_emptied_is_no_split(own_pictures, tmp_path):
+    dataset = open_dataset(str(own_pictures))
+    for key in dataset.held_out.keys:
+        (own_pictures / key).write_bytes(b"damaged")
+    with pytest.raises(BadInputError, match="every picture of the split val is damaged; mend some"):
+        made(own_pictures, tmp_path / "store", skip=6)
+
+
+def test_fewer_than_no_damaged_pictures_cannot_be_left_out(pictures, tmp_path):
+    with pytest.raises(UsageError, match=r"^--skip-bad: -1; is at least 0$"):
+        made(pictures, tmp_path / "store", skip=-1)
+
+
 def test_the_beginning_of_another_store_and_a_full_folder_are_left_alone(pictures, tmp_path):
     def stop(done, total):
         raise KeyboardInterrupt

@@ -225,3 +225,24 @@ def test_files_that_are_no_pictures_are_passed_over_with_a_word(own_pictures):
     (notice,) = open_dataset(str(own_pictures)).notices
     assert notice.endswith(f"{own_pictures}/labels.csv and 1 more")
     assert len(open_dataset(str(own_pictures)).training) == 30
+
+
+def test_what_lies_beside_train_and_val_is_told_and_a_flat_val_is_refused(own_pictures, tmp_path):
+    for name in ("train", "val"):
+        shutil.copytree(own_pictures, tmp_path / "data" / name)
+    shutil.copytree(own_pictures / "red", tmp_path / "data" / "bus")
+    assert open_dataset(str(tmp_path / "data")).notices == (f"passed over: {tmp_path}/data/bus/, which is beside them",)
+    shutil.rmtree(tmp_path / "data" / "val")
+    shutil.copytree(own_pictures / "red", tmp_path / "data" / "val")
+    with pytest.raises(BadInputError, match=f"^{tmp_path}/data/val: holds no class folders; "):
+        open_dataset(str(tmp_path / "data"))
+
+
+def test_linked_folders_are_followed_but_not_in_circles(own_pictures, tmp_path):
+    shutil.copytree(own_pictures / "red", tmp_path / "elsewhere")
+    (own_pictures / "red" / "more").symlink_to(tmp_path / "elsewhere")
+    dataset = open_dataset(str(own_pictures))
+    assert len(dataset.training) + len(dataset.held_out) == 48
+    (own_pictures / "red" / "again").symlink_to(own_pictures / "red")
+    with pytest.raises(BadInputError, match="again: a link that leads back to its own folder; remove it"):
+        open_dataset(str(own_pictures))

@@ -118,7 +118,7 @@ def test_a_store_behind_an_address_is_fetched_file_by_file(stores, tmp_path, mon
     memory.rm("/bucket/store/val-000000.tar")
     with pytest.raises(BadInputError, match=r"^memory://bucket/store/val-000000.tar: cannot be fetched"):
         dataset.held_out.pixels(0)
-    with pytest.raises(BadInputError, match=r"^memory://bucket/nothing: no store there"):
+    with pytest.raises(BadInputError, match=r"^memory://bucket/nothing: no store and no .tar shards there"):
         open_dataset("memory://bucket/nothing")
 
 

@@ -25,8 +25,8 @@ HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was r
   report RUN                  one HTML page: curves, kernels, predictions, numbers
 
 DATA and SOURCE are a store that prepare made, `digits` (built in), a folder of class folders (with or without train/
-and val/), Parquet in the Hugging Face layout, or CIFAR-10's own files. `alexnet VERB --help` lists a verb's options;
---json makes the last line JSON.
+and val/), ImageNet's own archives or Kaggle's folders, Parquet or `hf:OWNER/NAME`, WebDataset tars, CIFAR-10's files.
+`alexnet VERB --help` lists a verb's options; --json makes the last line JSON.
 """
 
 VERBS = ("prepare", "inspect", "train", "evaluate", "classify", "report")  # in the order of the story, each a file here

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from alexnet.command_line.words import DATA, Parser, Result, parser
@@ -14,7 +15,7 @@ from alexnet.data.sources import open_dataset
 from alexnet.data.store import described, read_manifest, verify
 from alexnet.runtime.errors import MachineError, UsageError
 from alexnet.runtime.plain import plain
-from alexnet.runtime.shelf import Shelf
+from alexnet.runtime.shelf import Shelf, is_url
 from alexnet.training.progress import Display, size
 
 SHOWN = 5  # pictures left out that are named; all are in the store
@@ -30,35 +31,37 @@ def run(words: Sequence[str]) -> Result:
             return _verify(options.source, display)
         if not options.store:
             raise UsageError("STORE is missing; alexnet prepare SOURCE STORE")
-        dataset = open_dataset(options.source)
+        if is_url(options.store) or Path(options.store).is_file():
+            raise UsageError(f"{options.store}: is no folder here; prepare into one, then copy it where you want it")
+        how = Preparation(options.kind or "jpeg", options.side, options.shape, options.filter, options.quality)
+        how.check()
+        store, dataset = Path(options.store), open_dataset(options.source)
         display.tell(
             f"found {dataset.found}: {len(dataset.classes):,} classes, {len(dataset.training):,} pictures to learn "
             f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})"
         )
         for notice in dataset.notices:
             display.say(notice)
-        how = Preparation(
-            options.kind or advised(dataset, options.side), options.side, options.shape, options.filter, options.quality
-        )
-        how.check()
-        _advise(dataset, how, options.store, display)
+        if not options.kind:
+            how = replace(how, kind=advised(dataset, how.side))
+        _advise(dataset, how, store, display)
         started = time.monotonic()
-        made = prepare(dataset, options.store, how, lambda *done: display.work("preparing", *done), options.skip_bad)
+        made = prepare(dataset, store, how, lambda *done: display.work("preparing", *done), options.skip_bad)
         seconds = time.monotonic() - started
     for _, fault in made.skipped[:SHOWN]:
         print(f"left out: {plain(fault)}")
     if len(made.skipped) > SHOWN:
-        print(f"left out: {len(made.skipped) - SHOWN} more; {options.store / 'skipped.jsonl'} names them")
+        print(f"left out: {len(made.skipped) - SHOWN} more; {store / 'skipped.jsonl'} names them")
     pace = made.images / seconds
-    what = described(read_manifest(Shelf(str(options.store))))
+    what = described(read_manifest(Shelf(str(store))))
     how_fast = "there already" if made.complete_already else f"{pace:,.0f} images/s"
-    print(f"{options.store}: {made.images:,} pictures, {what}; {len(made.skipped)} left out; {how_fast}")
+    print(f"{store}: {made.images:,} pictures, {what}; {len(made.skipped)} left out; {how_fast}")
     return {
         "images": made.images,
         "classes": len(dataset.classes),
         "skipped": len(made.skipped),
         "images_per_second": 0.0 if made.complete_already else pace,
-        "store": str(options.store),
+        "store": str(store),
         "kind": how.kind,
     }
 
@@ -68,7 +71,7 @@ def _parser() -> Parser:
         "prepare", "Pictures from any source, once, into squares that training reads fast. Goes on if stopped."
     )
     known.add_argument("source", metavar="SOURCE", help=f"where the pictures are: {DATA}")
-    known.add_argument("store", metavar="STORE", nargs="?", type=Path, help="the folder to make")
+    known.add_argument("store", metavar="STORE", nargs="?", help="the folder to make")
     known.add_argument(
         "--kind",
         choices=("jpeg", "pixels"),

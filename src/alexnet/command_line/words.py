@@ -9,7 +9,7 @@ from alexnet.runtime.suggestions import did_you_mean
 
 Result = dict[str, Any]  # what --json prints
 
-DATA = "digits, a folder of class folders, Parquet in the Hugging Face layout, or CIFAR-10's own files"
+DATA = "a store, digits, class folders, ImageNet's archives or Kaggle's folders, Parquet, tars, CIFAR-10, hf:OWNER/NAME"
 RUN = "a run's folder, as alexnet train made it"
 
 

@@ -164,7 +164,9 @@ def _members(headers: _Headers, name: str) -> Iterator[tarfile.TarInfo]:
                 raise tarfile.ReadError("a size below zero")
             yield member
         headers.seek(tar.offset)
-        if headers.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        # A program that reserves a file's room before it fetches it leaves zeros, which look like the end.
+        rest = headers.read(LARGEST_HEADER)
+        if not rest.startswith(bytes(tarfile.BLOCKSIZE)) or any(rest) or headers.read(1):
             raise tarfile.ReadError("neither a header nor the end's mark")
     except (tarfile.TarError, ValueError, RecursionError) as error:
         where = f"byte {headers.start + tar.offset:,}"

@@ -67,6 +67,7 @@ class Dataset:
     notices         what a person should know: files that were passed over, and the like
     divided_here    whether the held-out pictures were taken from the others by `hold_out`
     statistics      a file with the training pictures' statistics, where a store has them
+    shape           how a store's squares were made, "cropped" or "squashed"
     known_digest    where a store has it
     """
 
@@ -79,6 +80,7 @@ class Dataset:
     notices: tuple[str, ...] = ()
     divided_here: bool = False
     statistics: Path | None = None
+    shape: str = ""
     known_digest: str = ""
 
     @cached_property

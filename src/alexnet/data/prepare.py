@@ -30,19 +30,20 @@ from alexnet.data.store import (
     HELD_OUT,
     INDEX,
     MANIFEST,
+    PLAN,
     STATISTICS,
     TRAINING,
     file_digest,
     read_manifest,
 )
 from alexnet.runtime.commit import remove_leftovers, whole_file, write_whole
-from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.lock import locked
 from alexnet.runtime.memory import keep_memory
 from alexnet.runtime.randomness import Purpose, numbers
 from alexnet.runtime.shelf import Shelf
 
-PLAN, PARTS, SKIPPED = "plan.json", "parts", "skipped.jsonl"
+PARTS, SKIPPED = "parts", "skipped.jsonl"
 SHARD = {"jpeg": 8192, "pixels": 2048}  # pictures a shard: 170 and 403 MB at 256 x 256
 HANDFUL = 4  # pictures one thread makes at a time
 AHEAD = 8  # handfuls a thread has before it, so that none waits for the writing
@@ -70,6 +71,8 @@ def prepare(
     the machine refuses: what is done so far stays, and the same call goes on with it.
     """
     how.check()
+    if skip < 0:
+        raise UsageError(f"--skip-bad: {skip}; is at least 0")
     keep_memory()
     with locked(path):
         plan = {"format": FORMAT, **asdict(how), "source": dataset.digest}
@@ -85,17 +88,25 @@ def prepare(
 
 def _begin(path: Path, plan: dict[str, Any]) -> None:
     """Write the plan, or find the same one there."""
+    remove_leftovers(path)
     if (path / PLAN).exists():
-        if json.loads((path / PLAN).read_text()) != plan:
+        if not _same(path / PLAN, plan):
             raise BadInputError(
                 f"{path}: holds the beginning of another preparation (other pictures or other options); "
                 "finish it with those, remove it, or name another folder"
             )
-        remove_leftovers(path)
         return
     if any(entry.name != ".lock" for entry in path.iterdir()):
         raise BadInputError(f"{path}: is not empty and holds no store; name another folder")
     write_whole(path / PLAN, json.dumps(plan, indent=2) + "\n")
+
+
+def _same(path: Path, plan: dict[str, Any]) -> bool:
+    try:
+        found: bool = json.loads(path.read_text()) == plan
+    except (OSError, ValueError):
+        return False
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +150,7 @@ class _Making:
         ]
         self.done, self.total = 0, len(training) + len(held_out)
         self.skipped: list[tuple[str, str]] = []
+        self.sums = Sums.nothing(how.side)
 
     def run(self, plan: dict[str, Any]) -> Prepared:
         parts: dict[_Shard, Part] = {}
@@ -153,13 +165,16 @@ class _Making:
     def _make(self, shard: _Shard, pool: ThreadPoolExecutor) -> Part:
         kept = self.path / PARTS / shard.part
         part = Part.read(kept)
-        if part is None or not (self.path / shard.file).exists():
+        # Damaged pictures are looked at again: they may have been mended since.
+        if part is None or part.skipped or not (self.path / shard.file).exists():
             with whole_file(self.path / shard.file) as out:
                 part = self._write(shard, out, pool)
             part.write(kept)
         self.done += len(shard.members)
         self.progress(self.done, self.total)
         self.skipped += part.skipped
+        self.sums.add(part.sums)
+        part.sums = Sums.nothing(1)  # a million pictures have hundreds of shards, and each sum is as large as a picture
         if len(self.skipped) > self.skip:
             self._write_skipped()
             raise BadInputError(
@@ -218,8 +233,11 @@ class _Making:
         return made, Sums.of(np.stack(squares))
 
     def _finish(self, plan: dict[str, Any], parts: dict[_Shard, Part]) -> Prepared:
-        """Put the parts together; the manifest last."""
-        splits, sums = {}, Sums.nothing(self.how.side)
+        """Put the parts together; the manifest last. Raises BadInputError for a split that only damage has emptied."""
+        for name, pictures in ((TRAINING, self.dataset.training), (HELD_OUT, self.dataset.held_out)):
+            if len(pictures) and not any(len(part.rows) for shard, part in parts.items() if shard.split == name):
+                raise BadInputError(f"{pictures.where}: every picture of the split {name} is damaged; mend some")
+        splits = {}
         for name in (TRAINING, HELD_OUT):
             own = {shard: part for shard, part in parts.items() if shard.split == name}
             index = np.concatenate([np.zeros(0, INDEX), *(part.rows for part in own.values())])
@@ -229,19 +247,18 @@ class _Making:
             lines = (json.dumps(key) + "\n" for part in own.values() for key in part.keys)
             write_whole(self.path / f"{name}.keys.jsonl", "".join(lines))
             splits[name] = {"images": len(index), "shards": [shard.file for shard in own]}
-            for part in own.values():
-                sums.add(part.sums)
         write_whole(self.path / CLASSES, json.dumps(self.dataset.classes, indent=0) + "\n")
         self._write_skipped()
-        if sums.images:
-            sums.statistics().write(self.path / STATISTICS)
+        if self.sums.images:
+            self.sums.statistics().write(self.path / STATISTICS)
         small = [CLASSES, SKIPPED, *(f"{name}.{what}" for name in splits for what in ("index.npy", "keys.jsonl"))]
-        small += [STATISTICS] if sums.images else []
+        small += [STATISTICS] if self.sums.images else []
         shelf = Shelf(str(self.path))
         manifest = plan | {
             "found": self.dataset.found,
             "judged_by": self.dataset.judged_by,
             "reflects": self.dataset.reflects,
+            "divided_here": self.dataset.divided_here,
             "splits": splits,
             "skipped": len(self.skipped),
             "sha256": {file: file_digest(shelf, file) for file in sorted(small)},

@@ -16,7 +16,7 @@ from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
 
 
-@dataclass(frozen=True)
+@dataclass
 class Part:
     """What is known of a shard once its file is written.
 

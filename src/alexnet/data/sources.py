@@ -12,7 +12,7 @@ from alexnet.data.layouts.kaggle import looks_like_kaggle, read_kaggle
 from alexnet.data.layouts.parquet import parquet_files, read_parquet
 from alexnet.data.layouts.webdataset import looks_like_webdataset, read_webdataset
 from alexnet.data.pictures import Dataset
-from alexnet.data.store import is_store, open_store
+from alexnet.data.store import PLAN, is_store, open_store
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.shelf import Shelf, is_url
 
@@ -27,6 +27,7 @@ def open_dataset(source: str) -> Dataset:
     if is_hub_name(source):
         return read_hub(source)
     shelf = Shelf(source)
+    _check_finished(shelf, source)
     if is_url(source) and is_store(shelf):
         return open_store(shelf)
     if looks_like_webdataset(source) and not (os.path.isdir(source) and is_store(shelf)):
@@ -38,6 +39,12 @@ def open_dataset(source: str) -> Dataset:
             f"{source or repr(source)}: no such file or folder; name a folder of class folders, or digits"
         )
     return open_store(shelf) if is_store(shelf) else _files(Path(source))
+
+
+def _check_finished(shelf: Shelf, source: str) -> None:
+    """A store that was not finished has shards enough to be taken for something else."""
+    if os.path.isdir(source) and shelf.has(PLAN) and not is_store(shelf):
+        raise BadInputError(f"{source}: an unfinished store; the same alexnet prepare again finishes it")
 
 
 def _files(path: Path) -> Dataset:
@@ -53,6 +60,6 @@ def _files(path: Path) -> Dataset:
         if looks_like_folders(path):
             return read_folders(path)
     raise BadInputError(
-        f"{path}: no class folders, Parquet, tar or CIFAR-10 files in it; "
+        f"{path}: no class folders in it, and none of the other layouts that README.md lists; "
         "put each class's pictures into a folder of its own"
     )

@@ -29,11 +29,13 @@ from numpy.typing import NDArray
 from alexnet.data.decode import Pixels, decode
 from alexnet.data.pictures import Dataset, Pictures
 from alexnet.data.squares import PORTION, Progress, threads_here
-from alexnet.runtime.errors import BadInputError, explain_os_error
+from alexnet.runtime.errors import BadInputError, MachineError
 from alexnet.runtime.shelf import Shelf
 
 FORMAT = 1
 MANIFEST, CLASSES, STATISTICS = "store.json", "classes.json", "statistics.safetensors"
+PLAN = "plan.json"  # of a store that is not finished
+FIELDS = {"kind", "side", "shape", "filter", "quality", "source", "judged_by", "reflects", "divided_here"}
 TRAINING, HELD_OUT = "train", "val"
 Kind = Literal["jpeg", "pixels"]
 # One row a picture. `offset` and `size` are bytes of its record in the shard's file.
@@ -50,7 +52,9 @@ def open_store(shelf: Shelf) -> Dataset:
     manifest = read_manifest(shelf)
     for file, expected in manifest["sha256"].items():
         if file_digest(shelf, file) != expected:
-            raise BadInputError(f"{shelf.name(file)}: damaged (its digest differs); prepare it again")
+            place = shelf.folder / file
+            remedy = "remove it, to fetch it anew" if shelf.remote else "prepare it again"
+            raise BadInputError(f"{place}: damaged (its digest differs); {remedy}")
     classes = tuple(json.loads(shelf.file(CLASSES).read_text()))
     return Dataset(
         f"a store of {described(manifest)}",
@@ -59,6 +63,8 @@ def open_store(shelf: Shelf) -> Dataset:
         split(shelf, manifest, HELD_OUT).pictures(),
         manifest["judged_by"],
         reflects=manifest["reflects"],
+        divided_here=manifest["divided_here"],
+        shape=manifest["shape"],
         statistics=shelf.file(STATISTICS) if STATISTICS in manifest["sha256"] else None,
         known_digest=sha256(json.dumps(manifest["sha256"], sort_keys=True).encode()).hexdigest(),
     )
@@ -81,6 +87,8 @@ def read_manifest(shelf: Shelf) -> dict[str, Any]:
         raise BadInputError(f"{name}: cannot be read ({error}); prepare it again") from error
     if version != FORMAT:
         raise BadInputError(f"{name}: written by another version (format {version}); prepare it again")
+    if missing := (FIELDS | {"splits", "sha256"}) - set(manifest):
+        raise BadInputError(f"{name}: damaged (it lacks {', '.join(sorted(missing))}); prepare it again")
     whole: dict[str, Any] = manifest
     return whole
 
@@ -166,7 +174,7 @@ class Split:
                     except FileNotFoundError:
                         raise BadInputError(f"{path}: missing; prepare the store again") from None
                     except OSError as error:
-                        raise explain_os_error(error, path) from error
+                        raise MachineError(f"{path}: cannot be read: {error.strerror}; see ulimit -n") from error
                 file = self._files[shard]
         return file
 

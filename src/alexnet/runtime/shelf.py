@@ -1,5 +1,6 @@
 """A folder of files, here or behind a URL; what lies elsewhere is fetched whole, once, when it is first asked for."""
 
+import errno
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -7,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from alexnet.runtime.commit import PARTIAL, flush
-from alexnet.runtime.errors import BadInputError, MachineError, explain_os_error
+from alexnet.runtime.errors import AlexNetError, BadInputError, MachineError, explain_os_error
 
 
 def is_url(source: str) -> bool:
@@ -43,7 +44,7 @@ class Shelf:
             files, root = self._system()
             return bool(files.exists(f"{root}/{file}"))
         except Exception as error:
-            raise BadInputError(f"{self.place}: cannot be reached ({error}); check the address") from error
+            raise _explained(self.place, error) from error
 
     def names(self) -> list[str]:
         """The files that lie directly in it, by name. Raises BadInputError when it cannot be listed."""
@@ -53,7 +54,7 @@ class Shelf:
             files, root = self._system()
             listed = files.ls(root, detail=True)
         except Exception as error:
-            raise BadInputError(f"{self.place}: cannot be listed ({error}); check the address") from error
+            raise _explained(self.place, error) from error
         return sorted(entry["name"].rsplit("/", 1)[-1] for entry in listed if entry["type"] == "file")
 
     def file(self, name: str) -> Path:
@@ -67,7 +68,7 @@ class Shelf:
         return path
 
     def _fetch(self, name: str, path: Path) -> None:
-        partial = path.with_name(f".{path.name}{PARTIAL}")
+        partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # another process may be fetching it too
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,7 +78,7 @@ class Shelf:
             files.get_file(f"{root}/{name}", str(partial))
         except Exception as error:  # each kind of storage has its own
             partial.unlink(missing_ok=True)
-            raise BadInputError(f"{self.name(name)}: cannot be fetched ({error}); check the address") from error
+            raise _explained(self.name(name), error) from error
         flush(partial)
         partial.replace(path)
 
@@ -88,3 +89,14 @@ class Shelf:
             raise MachineError("fsspec: needed for addresses; pip install fsspec") from None
         files, root = fsspec.url_to_fs(self.place)
         return files, str(root).rstrip("/")
+
+
+def _explained(name: str, error: Exception) -> AlexNetError:
+    """What went wrong with an address: each kind of storage has errors of its own."""
+    if isinstance(error, AlexNetError):
+        return error
+    if isinstance(error, ImportError):
+        return MachineError(f"{name}: {error}; pip install what it names (README.md, What it reads)")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return explain_os_error(error, cache_folder())
+    return BadInputError(f"{name}: cannot be fetched ({error}); check the address")

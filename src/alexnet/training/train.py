@@ -60,6 +60,10 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
                  f"epochs of batches of {recipe.learning.batch}; on {machine}")  # fmt: skip
     for notice in dataset.notices:
         display.say(notice)
+    if dataset.shape and dataset.shape != recipe.images.shape:
+        display.say(f"the store was {dataset.shape}, the recipe says {recipe.images.shape}: the store's it is")
+    if not len(dataset.held_out):
+        raise BadInputError(f"{dataset.found}: has no pictures to be judged by; add some, or leave the split to us")
     if not len(dataset.training):
         raise BadInputError(f"{dataset.found}: has pictures to be judged by, and none to learn from; add those")
     training, held_out = _read(recipe, dataset, display)

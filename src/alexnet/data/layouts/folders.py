@@ -1,7 +1,7 @@
 """Folders of class folders, with or without `train/` and `val/`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +32,15 @@ def read_folders(path: Path) -> Dataset:
     names = {folder.name.lower(): folder for folder in _folders(path) if looks_like_folders(folder)}
     training = next((names[name] for name in TRAINING if name in names), None)
     held_out = next((names[name] for name in HELD_OUT if name in names), None)
+    flat = next((f for f in _folders(path) if training and f != training and f.name.lower() in HELD_OUT), None)
+    if flat and held_out is None:
+        raise BadInputError(f"{flat}: holds no class folders; sort its pictures into folders as in {training}")
     if training is None or held_out is None:
         all_of_them = read_classes(training or path)
         check_classes(all_of_them.classes, all_of_them.pictures.labels, str(path))
         divided = hold_out(f"{len(all_of_them.classes)} class folders", all_of_them.classes, all_of_them.pictures)
-        return replace(divided, notices=_notices(all_of_them.passed_over))
+        beside = _beside(path, (training,)) if training else ()
+        return replace(divided, notices=_notices(all_of_them.passed_over) + beside)
     own, others = read_classes(training), read_classes(held_out)
     check_classes(own.classes, own.pictures.labels, str(training))
     if unknown := sorted(set(others.classes) - set(own.classes)):
@@ -44,7 +48,7 @@ def read_folders(path: Path) -> Dataset:
     renumbered = np.array([own.classes.index(name) for name in others.classes], dtype=np.int64)
     judged = replace(others.pictures, labels=renumbered[others.pictures.labels])
     found = f"{training.name}/ and {held_out.name}/ with {len(own.classes)} class folders"
-    notices = _notices([*own.passed_over, *others.passed_over])
+    notices = _notices([*own.passed_over, *others.passed_over]) + _beside(path, (training, held_out))
     return Dataset(found, own.classes, own.pictures, judged, f"the pictures in {held_out.name}/", notices=notices)
 
 
@@ -85,10 +89,24 @@ def _folders(path: Path) -> list[Path]:
 
 def _files(root: Path, folder: str) -> Iterator[str]:
     """The files below a class folder, named from `root` on. Names only: a million paths would fill the memory."""
-    for parent, folders, files in os.walk(root / folder):
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(root / folder, onerror=_refuse, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:
+            raise BadInputError(f"{parent}: a link that leads back to its own folder; remove it")
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not hidden(name))
         below = Path(parent).relative_to(root).as_posix()
         yield from (f"{below}/{name}" for name in sorted(files) if not hidden(name))
+
+
+def _refuse(error: OSError) -> None:
+    raise BadInputError(f"{error.filename}: cannot be read: {error.strerror}; check its permissions") from error
+
+
+def _beside(path: Path, used: Iterable[Path]) -> tuple[str, ...]:
+    """Folders beside `train/` and `val/` that are not looked at, told in a line each."""
+    return tuple(f"passed over: {folder}/, which is beside them" for folder in _folders(path) if folder not in used)
 
 
 def _notices(passed_over: list[str]) -> tuple[str, ...]:
