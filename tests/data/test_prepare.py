@@ -1,7 +1,6 @@
 """A store: the paper's squares, kept so that others can read them too, the same bytes however it came about."""
 
 import contextlib
-import json
 import shutil
 import signal
 import subprocess
@@ -15,13 +14,12 @@ from PIL import Image
 
 from alexnet.data import prepare as prepare_module
 from alexnet.data.decode import square
-from alexnet.data.preparation import Preparation, advised, sizes
+from alexnet.data.preparation import Preparation
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.data.store import open_store, read_manifest
-from alexnet.runtime.errors import BadInputError, MachineError, UsageError
 from alexnet.runtime.shelf import Shelf
 
 SIDE = 32
@@ -179,129 +177,6 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(tmp_path, k
             shutil.rmtree(store)
     assert len(set(reached)) > 4, "killed at many places"
     assert ended(store)[0] == 0 and contents(store) == contents(tmp_path / "whole")
-
-
-def test_a_store_that_is_there_is_left_as_it_is_and_another_is_not_made_over_it(pictures, own_pictures, tmp_path):
-    store = tmp_path / "store"
-    made(pictures, store)
-    before = contents(store)
-    assert made(pictures, store).complete_already and contents(store) == before
-    for options in ({"side": 16}, {"kind": "jpeg"}, {"shape": "squashed"}, {"filter": "area"}):
-        with pytest.raises(BadInputError, match=f"^{store}: is a store of something else, or made otherwise; name"):
-            made(pictures, store, **options)
-    shutil.copy(own_pictures / "red" / "00.jpg", own_pictures / "red" / "99.jpg")
-    with pytest.raises(BadInputError, match=f"^{store}: is a store of something else"):
-        made(own_pictures, store)
-    assert contents(store) == before
-
-
-def test_what_a_store_that_was_killed_at_its_very_end_left_is_tidied_up(pictures, tmp_path):
-    made(pictures, tmp_path / "store")
-    before = contents(tmp_path / "store")
-    (tmp_path / "store" / "parts").mkdir()
-    (tmp_path / "store" / "plan.json").write_text("{}")
-    assert made(pictures, tmp_path / "store").complete_already
-    assert contents(tmp_path / "store") == before
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_unfinished_store_is_taken_for_nothing_else(pictures, tmp_path, kind, small_shards):
-    def stop(done, total):
-        if done > 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(open_dataset(str(pictures)), tmp_path / "store", Preparation(kind, SIDE), stop)
-    with pytest.raises(BadInputError, match=f"^{tmp_path}/store: an unfinished store; the same alexnet prepare again"):
-        open_dataset(str(tmp_path / "store"))
-
-
-def test_a_stop_while_the_plan_is_written_hinders_nothing(pictures, tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / ".plan.json.partial").write_text("{")
-    assert made(pictures, tmp_path / "store").images == 36
-
-
-def test_a_damaged_plan_is_told(pictures, tmp_path):
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "plan.json").write_text("{")
-    with pytest.raises(BadInputError, match="holds the beginning of another preparation"):
-        made(pictures, tmp_path / "store")
-
-
-def test_a_picture_that_was_mended_is_prepared_after_all(own_pictures, tmp_path):
-    file = own_pictures / "red" / "02.jpg"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:200])
-    with pytest.raises(BadInputError, match=f"^{file}: damaged picture"):
-        made(own_pictures, tmp_path / "store")
-    file.write_bytes(whole)
-    result = made(own_pictures, tmp_path / "store")
-    assert (result.images, result.skipped) == (36, [])
-
-
-def test_a_split_that_damage_has_emptied_is_no_split(own_pictures, tmp_path):
-    dataset = open_dataset(str(own_pictures))
-    for key in dataset.held_out.keys:
-        (own_pictures / key).write_bytes(b"damaged")
-    with pytest.raises(BadInputError, match="every picture of the split val is damaged; mend some"):
-        made(own_pictures, tmp_path / "store", skip=6)
-
-
-def test_fewer_than_no_damaged_pictures_cannot_be_left_out(pictures, tmp_path):
-    with pytest.raises(UsageError, match=r"^--skip-bad: -1; is at least 0$"):
-        made(pictures, tmp_path / "store", skip=-1)
-
-
-def test_the_beginning_of_another_store_and_a_full_folder_are_left_alone(pictures, tmp_path):
-    def stop(done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(open_dataset(str(pictures)), tmp_path / "begun", Preparation("pixels", SIDE), stop)
-    with pytest.raises(BadInputError, match=r"/begun: holds the beginning of another preparation"):
-        made(pictures, tmp_path / "begun", side=16)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(BadInputError, match=r"/full: is not empty and holds no store; name another folder"):
-        made(pictures, tmp_path / "full")
-    assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
-
-
-def test_damaged_pictures_end_it_by_name_or_are_left_out_and_counted(own_pictures, tmp_path):
-    bad = own_pictures / "red" / "02.jpg", own_pictures / "blue" / "03.png"
-    for file in bad:
-        file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(BadInputError) as told:
-        made(own_pictures, tmp_path / "store", skip=1)
-    assert any(str(told.value).startswith(f"{file}: damaged picture") for file in bad)
-    assert "--skip-bad 2" in str(told.value) and "\n" not in str(told.value)
-    result = made(own_pictures, tmp_path / "store", skip=2)
-    assert (result.images, sorted(name for name, _ in result.skipped)) == (34, sorted(map(str, bad)))
-    store = opened(tmp_path / "store")
-    assert len(store.training) + len(store.held_out) == 34
-    assert not {f"{file.parent.name}/{file.name}" for file in bad} & {*store.training.keys, *store.held_out.keys}
-    lines = [json.loads(line) for line in (tmp_path / "store" / "skipped.jsonl").read_text().splitlines()]
-    assert sorted(line["picture"] for line in lines) == sorted(map(str, bad))
-    assert made(own_pictures, tmp_path / "store", skip=2).skipped == result.skipped
-
-
-def test_sizes_are_told_and_few_pictures_are_kept_as_pixels(pictures):
-    dataset = open_dataset(str(pictures))
-    assert advised(dataset, 256) == "pixels"
-    assert sizes(dataset, 256)["pixels"] == 36 * 256 * 256 * 3
-    for options in ({"side": 0}, {"quality": 0}, {"quality": 96}, {"side": 5000}):
-        with pytest.raises(UsageError):
-            Preparation("jpeg", **options).check()
-
-
-def test_a_full_disk_is_told_and_the_rest_is_made_later(pictures, tmp_path, largest_file):
-    with largest_file(20_000), pytest.raises(MachineError, match="cannot write: file too large; "):
-        made(pictures, tmp_path / "store")
-    assert not (tmp_path / "store" / "store.json").exists()
-    made(pictures, tmp_path / "store")
-    made(pictures, tmp_path / "undisturbed")
-    assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
 
 
 def test_imagenets_own_photographs_are_prepared_as_the_paper_says(tmp_path):
