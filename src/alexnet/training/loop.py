@@ -200,7 +200,7 @@ class Training:
                 step=position.step,
                 text=f"the loss has stayed at ln({classes}) = {math.log(classes):.2f}, chance, for "
                 f"{position.flat_steps} steps: the image may not reach the logits. The paper's initial values do this "
-                "for thousands of steps; --recipe default, or --network.initial scaled, does not. Other causes: a rate "
+                "for long; --recipe default, or --network.initial scaled, does not. Other causes: a rate "
                 "too small, or labels that do not go with the pictures.",
             )
 
