@@ -96,7 +96,7 @@ def _explained(name: str, error: Exception) -> AlexNetError:
     if isinstance(error, AlexNetError):
         return error
     if isinstance(error, ImportError):
-        return MachineError(f"{name}: {error}; pip install what it names (README.md, What it reads)")
+        return MachineError(f"{name}: {error}; pip install 'alexnet[addresses]', or what it names")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return explain_os_error(error, cache_folder())
     return BadInputError(f"{name}: cannot be fetched ({error}); check the address")
