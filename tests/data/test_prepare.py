@@ -11,52 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from storing import KINDS, SIDE, contents, made, opened, quiet
 
-from alexnet.data import prepare as prepare_module
 from alexnet.data.decode import square
 from alexnet.data.preparation import Preparation
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
-from alexnet.data.store import open_store, read_manifest
+from alexnet.data.store import read_manifest
 from alexnet.runtime.shelf import Shelf
 
-SIDE = 32
-KINDS = ("jpeg", "pixels")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def quiet(done, total):
-    assert 0 <= done <= total
-
-
-def made(source, store, kind="pixels", skip=0, threads=None, **options):
-    return prepare(
-        open_dataset(str(source)), store, Preparation(kind, **{"side": SIDE} | options), quiet, skip, threads
-    )
-
-
-def opened(store):
-    return open_store(Shelf(str(store)))
-
-
-def contents(store):
-    """Every file of a store and its bytes, but for the lock."""
-    return {file.name: file.read_bytes() for file in store.iterdir() if file.name != ".lock"}
-
-
-@pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(prepare_module, "SHARD", {"jpeg": 7, "pixels": 7})
-
-
-@pytest.fixture(scope="module")
-def stores(pictures, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stores")
-    for kind in KINDS:
-        made(pictures, folder / kind, kind)
-    return {kind: folder / kind for kind in KINDS}
 
 
 def test_a_store_of_pixels_holds_the_squares_of_its_source_to_the_bit(pictures, stores):

@@ -5,42 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from storing import KINDS, SIDE, contents, made, opened
 
-from alexnet.data import prepare as prepare_module
 from alexnet.data.preparation import Preparation, advised, sizes
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
-from alexnet.data.store import open_store
 from alexnet.runtime.errors import BadInputError, MachineError, UsageError
-from alexnet.runtime.shelf import Shelf
 
-SIDE = 32
-KINDS = ("jpeg", "pixels")
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def quiet(done, total):
-    assert 0 <= done <= total
-
-
-def made(source, store, kind="pixels", skip=0, threads=None, **options):
-    return prepare(
-        open_dataset(str(source)), store, Preparation(kind, **{"side": SIDE} | options), quiet, skip, threads
-    )
-
-
-def opened(store):
-    return open_store(Shelf(str(store)))
-
-
-def contents(store):
-    """Every file of a store and its bytes, but for the lock."""
-    return {file.name: file.read_bytes() for file in store.iterdir() if file.name != ".lock"}
-
-
-@pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(prepare_module, "SHARD", {"jpeg": 7, "pixels": 7})
 
 
 def test_a_store_that_is_there_is_left_as_it_is_and_another_is_not_made_over_it(pictures, own_pictures, tmp_path):

@@ -10,34 +10,14 @@ import fsspec
 import numpy as np
 import pytest
 from PIL import Image
+from storing import KINDS, SIDE, opened, quiet
 
 from alexnet.data.augment import Images, drawn, order
-from alexnet.data.preparation import Preparation
-from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.statistics import Statistics
-from alexnet.data.store import file_digest, open_store, verify
+from alexnet.data.store import file_digest, verify
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.shelf import Shelf
-
-SIDE = 32
-KINDS = ("jpeg", "pixels")
-
-
-def quiet(done, total):
-    assert 0 <= done <= total
-
-
-def opened(store):
-    return open_store(Shelf(str(store)))
-
-
-@pytest.fixture(scope="module")
-def stores(pictures, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stores")
-    for kind in KINDS:
-        prepare(open_dataset(str(pictures)), folder / kind, Preparation(kind, SIDE), quiet)
-    return {kind: folder / kind for kind in KINDS}
 
 
 def test_the_shards_are_ordinary_tars_and_arrays(stores):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from alexnet.data.decode import Pixels, jpeg, square
 from alexnet.data.pictures import Dataset, Pictures
 from alexnet.data.preparation import Preparation
-from alexnet.data.shards import Npy, Part, Tar
+from alexnet.data.shards import NpyShard, Part, TarShard
 from alexnet.data.squares import Progress, threads_here
 from alexnet.data.statistics import Sums
 from alexnet.data.store import (
@@ -184,7 +184,7 @@ class _Making:
         return part
 
     def _write(self, shard: _Shard, out: IO[bytes], pool: ThreadPoolExecutor) -> Part:
-        writer = Tar(out) if self.how.kind == "jpeg" else Npy(out, self.how.side)
+        writer = TarShard(out) if self.how.kind == "jpeg" else NpyShard(out, self.how.side)
         rows: list[tuple[int, ...]] = []
         keys: list[str] = []
         skipped: list[tuple[str, str]] = []

@@ -51,7 +51,7 @@ class Part:
         return cls(rows, said["keys"], [(name, fault) for name, fault in said["skipped"]], sums)
 
 
-class Tar:
+class TarShard:
     """A shard in WebDataset's form: `N.jpg` and `N.cls` for each picture. No times, no users."""
 
     def __init__(self, out: IO[bytes]) -> None:
@@ -77,7 +77,7 @@ class Tar:
         return begins
 
 
-class Npy:
+class NpyShard:
     """A shard as one array, uint8[n, side, side, 3]."""
 
     def __init__(self, out: IO[bytes], side: int) -> None:

@@ -18,17 +18,8 @@ PARTIAL = ".partial"
 
 def write_whole(path: Path, content: bytes | str) -> None:
     """Put `content` (text as UTF-8) at `path`. Raises MachineError when the machine refuses."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        flush(partial)
-        partial.replace(path)
-        flush(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise explain_os_error(error, path) from error
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
