@@ -246,3 +246,9 @@ def test_linked_folders_are_followed_but_not_in_circles(own_pictures, tmp_path):
     (own_pictures / "red" / "again").symlink_to(own_pictures / "red")
     with pytest.raises(BadInputError, match="again: a link that leads back to its own folder; remove it"):
         open_dataset(str(own_pictures))
+
+
+def test_a_picture_whose_name_begins_with_two_lines_is_a_picture(own_pictures):
+    (own_pictures / "red" / "00.jpg").rename(own_pictures / "red" / "__00.jpg")
+    dataset = open_dataset(str(own_pictures))
+    assert "red/__00.jpg" in {*dataset.training.keys, *dataset.held_out.keys}

@@ -14,6 +14,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from alexnet.data.pictures import hidden_file, hidden_folder
 from alexnet.runtime.errors import BadInputError
 
 LARGEST_HEADER = 1 << 20  # bytes; a long name takes a few thousand, and a damaged length is not believed
@@ -201,8 +202,8 @@ def _checked_name(member: tarfile.TarInfo, archive: str) -> str | None:
 
 
 def _hidden(parts: list[str]) -> bool:
-    """As in `layouts/folders.py`: `.DS_Store`, `.git/config`, `__MACOSX/._0.jpg`."""
-    return bool(parts) and (parts[-1][0] == "." or any(part.startswith((".", "__")) for part in parts[:-1]))
+    """As in class folders: `.DS_Store`, `.git/config`, `__MACOSX/._0.jpg`."""
+    return bool(parts) and (hidden_file(parts[-1]) or any(hidden_folder(part) for part in parts[:-1]))
 
 
 def _refusal(archive: str, member: tarfile.TarInfo, fault: str, remedy: str) -> BadInputError:

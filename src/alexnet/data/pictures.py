@@ -44,6 +44,16 @@ class Pictures:
         return f"{self.where}{self.keys[number]}"
 
 
+def hidden_file(name: str) -> bool:
+    """Whether a file is not meant for people: `.DS_Store`, `._0.jpg`."""
+    return name.startswith(".")
+
+
+def hidden_folder(name: str) -> bool:
+    """Whether a folder is not meant for people: `.git`, `__MACOSX`."""
+    return name.startswith((".", "__"))
+
+
 def joined(one: Pictures, other: Pictures) -> Pictures:
     """The pictures of both, in this order."""
     count = len(one)

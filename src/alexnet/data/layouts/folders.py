@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alexnet.data.decode import read
-from alexnet.data.pictures import Dataset, Pictures, check_classes, hold_out
+from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file, hidden_folder, hold_out
 from alexnet.runtime.errors import BadInputError
 
 TRAINING = ("train", "training")
@@ -65,7 +65,7 @@ def read_classes(root: Path) -> Read:
     classes = tuple(folder.name for folder in _folders(root))
     keys: list[str] = []
     labels: list[int] = []
-    passed_over = [entry.path for entry in os.scandir(root) if entry.is_file() and not hidden(entry.name)]
+    passed_over = [entry.path for entry in os.scandir(root) if entry.is_file() and not hidden_file(entry.name)]
     for label, name in enumerate(classes):
         files = list(_files(root, name))
         members = [file for file in files if file.lower().endswith(ENDINGS)]
@@ -78,13 +78,8 @@ def read_classes(root: Path) -> Read:
     return Read(classes, Pictures(numbers, keys, f"{root}/", lambda i: read(root / keys[i])), sorted(passed_over))
 
 
-def hidden(name: str) -> bool:
-    """Whether a file or folder is not meant for people: `.DS_Store`, `__MACOSX`."""
-    return name.startswith((".", "__"))
-
-
 def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not hidden(entry.name))
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not hidden_folder(entry.name))
 
 
 def _files(root: Path, folder: str) -> Iterator[str]:
@@ -95,9 +90,9 @@ def _files(root: Path, folder: str) -> Iterator[str]:
         if place in seen:
             raise BadInputError(f"{parent}: a link that leads back to its own folder; remove it")
         seen.add(place)
-        folders[:] = sorted(name for name in folders if not hidden(name))
+        folders[:] = sorted(name for name in folders if not hidden_folder(name))
         below = Path(parent).relative_to(root).as_posix()
-        yield from (f"{below}/{name}" for name in sorted(files) if not hidden(name))
+        yield from (f"{below}/{name}" for name in sorted(files) if not hidden_file(name))
 
 
 def _refuse(error: OSError) -> None:

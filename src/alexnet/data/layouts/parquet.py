@@ -18,7 +18,7 @@ from alexnet.data.decode import Pixels, decode
 from alexnet.data.layouts.class_names import numbered
 from alexnet.data.layouts.row_groups import RowGroups
 from alexnet.data.layouts.splits import divide, incomplete, split_of
-from alexnet.data.pictures import Dataset, Pictures, check_classes, hold_out
+from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file, hidden_folder, hold_out
 from alexnet.runtime.errors import BadInputError, MachineError
 
 PICTURES = ("image", "img", "jpg", "picture")
@@ -78,11 +78,11 @@ def read_parquet(path: Path) -> Dataset:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.glob("*.parquet") if file.is_file() and not file.name.startswith("."))
+    return sorted(file for file in folder.glob("*.parquet") if file.is_file() and not hidden_file(file.name))
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.glob("*") if not entry.name.startswith((".", "__")) and entry.is_dir())
+    return sorted(entry for entry in path.glob("*") if not hidden_folder(entry.name) and entry.is_dir())
 
 
 def _split_files(path: Path) -> list[Path]:

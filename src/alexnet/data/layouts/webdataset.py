@@ -23,7 +23,7 @@ from alexnet.data.decode import Pixels, decode
 from alexnet.data.layouts.class_names import named_beside, numbered
 from alexnet.data.layouts.patterns import expanded
 from alexnet.data.layouts.splits import HELD_OUT, TRAINING, divide, split_of
-from alexnet.data.pictures import Dataset, Pictures, check_classes, hold_out
+from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file, hidden_folder, hold_out
 from alexnet.data.store import is_store
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.shelf import Shelf, is_url
@@ -108,7 +108,7 @@ def _in_folder(shelf: Shelf) -> list[str]:
 
 
 def _tars(shelf: Shelf) -> list[str]:
-    tars = [name for name in shelf.names() if name.lower().endswith(TAR) and not name.startswith(".")]
+    tars = [name for name in shelf.names() if name.lower().endswith(TAR) and not hidden_file(name)]
     return [] if any(NO_SHARD.fullmatch(name) for name in tars) else tars
 
 
@@ -119,7 +119,7 @@ def _below(shelf: Shelf, folder: str) -> Shelf:
 def _folders(shelf: Shelf) -> list[str]:
     """The folders in a folder on this machine; of one behind an address they are not known."""
     entries = [] if shelf.remote else sorted(os.scandir(shelf.folder), key=lambda entry: entry.name)
-    return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__"))]
+    return [entry.name for entry in entries if entry.is_dir() and not hidden_folder(entry.name)]
 
 
 def _only_shards(shelf: Shelf) -> bool:
