@@ -36,6 +36,7 @@ DOORS = {
     "pyarrow": ("data/layouts/parquet.py",),
     "pickle": ("data/layouts/cifar10.py",),
     "simplejpeg": ("data/decode.py",),
+    "numba": ("kernels/compiled.py",),
     "scipy": ("data/layouts/ilsvrc.py",),
     "huggingface_hub": ("data/layouts/hub.py",),
     "fsspec": ("runtime/shelf.py",),

@@ -100,11 +100,14 @@ KILLED = """
 import sys
 from pathlib import Path
 from alexnet.data import prepare as module
+from alexnet.data.decode import square
 from alexnet.data.preparation import Preparation
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
+from alexnet.data.statistics import Sums
 module.SHARD = {"jpeg": 10, "pixels": 10}
 dataset = open_dataset(sys.argv[1])
+Sums.of(square(dataset.training.pixels(0), 64)[None])  # the kernels are read from their cache
 print("ready", flush=True)
 prepare(dataset, Path(sys.argv[2]), Preparation(sys.argv[3], 64), lambda done, total: None)
 """

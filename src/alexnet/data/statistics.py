@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels
 from alexnet.data.squares import PORTION, Progress, Squares
+from alexnet.kernels.colour_products import colour_products
 from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
 
@@ -62,13 +63,8 @@ class Sums:
     @classmethod
     def of(cls, squares: Pixels) -> "Sums":
         """Of uint8[N, side, side, 3]."""
-        products = np.zeros((3, 3), np.int64)
-        # A float32 product would round; float64 holds each image's sum of squares (below 2^53) exactly.
-        for image in squares:
-            colours = image.reshape(-1, 3).astype(np.float64)
-            products += (colours.T @ colours).astype(np.int64)
         narrow = np.uint16 if len(squares) <= 256 else np.int64  # 256 bytes at most, added up
-        return cls(len(squares), squares.sum(axis=0, dtype=narrow).astype(np.int64), products)
+        return cls(len(squares), squares.sum(axis=0, dtype=narrow).astype(np.int64), colour_products(squares))
 
     def add(self, other: "Sums") -> None:
         """Take in the sums of other squares."""
