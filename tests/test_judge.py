@@ -69,6 +69,20 @@ def test_other_pictures_of_the_same_names_are_judged_whole(alexnet, own_run, own
     assert told(ended)["images"] == 18 and "all of them: a run learned from others" in ended.out
 
 
+def test_one_class_or_one_picture_of_each_is_judged_though_it_cannot_be_learned_from(alexnet, own_run, own_pictures):
+    for file in own_pictures.glob("*/*"):
+        if file.stem != "00":
+            file.unlink()
+        else:
+            file.rename(file.with_name(f"other-{file.name}"))
+    ended = alexnet("evaluate", own_run, own_pictures, "--json")
+    assert told(ended)["images"] == 3
+    for name in ("blue", "green"):
+        shutil.rmtree(own_pictures / name)
+    ended = alexnet("evaluate", own_run, own_pictures, "--json")
+    assert told(ended)["images"] == 1 and "images judged: 1 (all of them" in ended.out
+
+
 def test_pictures_that_were_all_learned_from_judge_nothing(alexnet, own_run, own_pictures):
     dataset = open_dataset(str(own_pictures))
     for key in dataset.held_out.keys:
@@ -85,7 +99,7 @@ def test_an_evaluation_counts_every_held_out_picture_once(alexnet, two, pictures
         assert json_line["top1_error"] == pytest.approx(error)
         assert json_line["top1_error"] == pytest.approx(json.loads((run / "result.json").read_text())["top1_error"])
     said = alexnet("evaluate", two[0], pictures).out
-    assert f"{two[0]}: error 0.00% top-1" in said and "6 images" in said and "each counted once" in said
+    assert f"{two[0]}: error 0.00% top-1" in said and "images judged: 6" in said and "each counted once" in said
 
 
 def test_ten_views_are_averaged_probabilities_of_the_same_pictures(alexnet, own_run, pictures):

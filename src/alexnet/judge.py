@@ -45,9 +45,9 @@ def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
 
     Raises BadInputError when none is left.
     """
-    if not len(dataset.held_out):
-        raise BadInputError(f"{dataset.found}: has no pictures to be judged by; add some")
     if not dataset.divided_here:
+        if not len(dataset.held_out):
+            raise BadInputError(f"{dataset.found}: has no pictures to be judged by; add some")
         return dataset
     everything = joined(dataset.training, dataset.held_out)
     own = fingerprints(everything.keys)

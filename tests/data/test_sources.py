@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from alexnet.data.decode import square
+from alexnet.data.pictures import check_learnable
 from alexnet.data.sources import open_dataset
 from alexnet.runtime.errors import BadInputError
 
@@ -28,7 +29,7 @@ def add_pictures(root, **classes):
 
 def refusal(source):
     with pytest.raises(BadInputError) as told:
-        open_dataset(str(source))
+        check_learnable(open_dataset(str(source)))
     assert "\n" not in str(told.value) and "; " in str(told.value)
     return str(told.value)
 

@@ -39,7 +39,7 @@ def run(words: Sequence[str]) -> Result:
         print(f"{run}: error {_said(one)}, {AVERAGED[one.views]}")
     if len(judged) > 1:
         print(f"average of {len(judged)} runs: error {_said(together)}")
-    print(f"{len(together.labels):,} images ({dataset.judged_by}), each counted once")
+    print(f"images judged: {len(together.labels):,} ({dataset.judged_by}), each counted once")
     print(f"as the paper reports: {PAPER_ERRORS[options.views]} (ILSVRC-2010 test, Section 6)")
     return {
         "images": len(together.labels),

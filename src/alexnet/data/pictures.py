@@ -107,29 +107,35 @@ class Dataset:
 
 
 def check_classes(classes: Sequence[str], labels: NDArray[np.int64], where: str) -> None:
-    """Refuse what cannot be learned: no pictures, one class, a class without pictures."""
-    if len(classes) < 2:
-        raise BadInputError(f"{where}: has {len(classes)} class; at least two are needed, each a folder of pictures")
+    """Refuse a class without pictures."""
     counts = np.bincount(labels, minlength=len(classes))
     if (empty := np.flatnonzero(counts == 0)).size:
         raise BadInputError(f"{where}: class {classes[empty[0]]} has no pictures; add some or remove the class")
 
 
+def check_learnable(dataset: Dataset) -> None:
+    """Refuse what can be judged but not learned from: one class only, or a class of one picture to divide."""
+    classes, where = dataset.classes, dataset.training.where.rstrip("/: ")
+    if len(classes) < 2:
+        raise BadInputError(f"{where}: has {len(classes)} class; at least two are needed, each a folder of pictures")
+    if dataset.divided_here:
+        judged = np.bincount(dataset.held_out.labels, minlength=len(classes))
+        for label in np.flatnonzero(judged == 0):
+            only = int(np.flatnonzero(dataset.training.labels == label)[0])
+            raise BadInputError(f"{dataset.training.name(only)}: the only picture of class {classes[label]}; add more")
+
+
 def hold_out(found: str, classes: tuple[str, ...], pictures: Pictures) -> Dataset:
     """Divide pictures that have no split: one in five of each class is held out, chosen by a digest of its key.
 
-    The choice is repeatable, and a picture that is added later moves no more than one other. A class of one picture
-    cannot be judged: raises BadInputError.
+    The choice is repeatable, and a picture that is added later moves no more than one other. Of a class of one picture
+    none is held out: `check_learnable` refuses it, judging does not.
     """
     order = np.array([sha256(key.encode("utf-8", "surrogateescape")).hexdigest() for key in pictures.keys])
     held_out = np.zeros(len(pictures), dtype=bool)
-    for label, name in enumerate(classes):
+    for label in range(len(classes)):
         members = np.flatnonzero(pictures.labels == label)
-        if len(members) < 2:
-            raise BadInputError(
-                f"{pictures.where}{pictures.keys[members[0]]}: the only picture of class {name}; add more"
-            )
-        share = max(1, len(members) // HELD_OUT_SHARE)
+        share = max(1, len(members) // HELD_OUT_SHARE) if len(members) > 1 else 0
         held_out[members[np.argsort(order[members])][:share]] = True
     return Dataset(
         found,

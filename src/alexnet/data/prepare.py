@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels, jpeg, square
-from alexnet.data.pictures import Dataset, Pictures
+from alexnet.data.pictures import Dataset, Pictures, check_learnable
 from alexnet.data.preparation import Preparation
 from alexnet.data.shards import NpyShard, Part, TarShard
 from alexnet.data.squares import Progress, threads_here
@@ -67,10 +67,11 @@ def prepare(
 
     skip   how many damaged pictures may be left out
 
-    Raises BadInputError naming a damaged picture beyond those, or another preparation in the folder; MachineError when
-    the machine refuses: what is done so far stays, and the same call goes on with it.
+    Raises BadInputError for pictures that cannot be learned from, a damaged one beyond those, or another preparation in
+    the folder; MachineError when the machine refuses: what is done so far stays, and the same call goes on with it.
     """
     how.check()
+    check_learnable(dataset)
     if skip < 0:
         raise UsageError(f"--skip-bad: {skip}; is at least 0")
     keep_memory()

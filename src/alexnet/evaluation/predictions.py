@@ -50,12 +50,15 @@ def predict(
 
     `views` is 1 or 10.
     """
-    portions = []
+    judged = torch.empty(0)
     for start in range(0, len(squares), PORTION):
         numbers = np.arange(start, min(start + PORTION, len(squares)))
-        portions.append(probabilities(network, squares.gather(numbers), images, statistics, machine, views))
+        shares = probabilities(network, squares.gather(numbers), images, statistics, machine, views)
+        if not start:
+            judged = torch.empty(len(squares), shares.shape[1])
+        judged[start : start + len(numbers)] = shares
         progress(start + len(numbers), len(squares))
-    return Predictions(torch.cat(portions), torch.from_numpy(squares.labels), len(patches(images, views)))
+    return Predictions(judged, torch.from_numpy(squares.labels), len(patches(images, views)))
 
 
 def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
@@ -66,6 +69,10 @@ def ensemble(members: Sequence[Predictions], weights: Sequence[float] | None = N
     shares = torch.tensor(weights or [1.0] * len(members), dtype=torch.float64)
     shares = shares / shares.sum()
     assert all(torch.equal(member.labels, members[0].labels) for member in members)
-    total = sum(share * member.probabilities.double() for share, member in zip(shares, members, strict=True))
-    assert isinstance(total, Tensor)
-    return Predictions(total.float(), members[0].labels, members[0].views)
+    together = torch.empty_like(members[0].probabilities)
+    for start in range(0, len(together), PORTION):
+        parts = (member.probabilities[start : start + PORTION].double() for member in members)
+        total = sum(share * part for share, part in zip(shares, parts, strict=True))
+        assert isinstance(total, Tensor)
+        together[start : start + PORTION] = total
+    return Predictions(together, members[0].labels, members[0].views)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels
-from alexnet.data.pictures import Dataset, fingerprints
+from alexnet.data.pictures import Dataset, check_learnable, fingerprints
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.network.alexnet import AlexNet
@@ -32,9 +32,11 @@ def train(recipe: Recipe, dataset: Dataset, path: Path, display: Display, *, res
     """Train `recipe` on `dataset` in the run folder `path` and give what `result.json` holds.
 
     With `resume` the run there goes on from its newest whole checkpoint; a finished run is left as it is.
-    Raises BadInputError when the folder holds another run, recipe or data, and whatever `Training.run` raises.
+    Raises BadInputError for pictures that cannot be learned from or a folder that holds another run, recipe or data,
+    and whatever `Training.run` raises.
     """
     recipe.check()
+    check_learnable(dataset)
     folder = RunFolder(path)
     if resume and not path.is_dir():
         raise BadInputError(f"{path}: no run to resume; leave --resume out to begin one")

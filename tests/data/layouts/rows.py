@@ -5,6 +5,7 @@ import json
 import pytest
 from alike import PIXEL
 
+from alexnet.data.pictures import check_learnable
 from alexnet.data.sources import open_dataset
 from alexnet.runtime.errors import BadInputError
 
@@ -17,7 +18,7 @@ PICTURE = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string()
 
 def refusal(source):
     with pytest.raises(BadInputError) as told:
-        open_dataset(str(source))
+        check_learnable(open_dataset(str(source)))
     assert "\n" not in str(told.value) and "; " in str(told.value)
     return str(told.value)
 

@@ -7,6 +7,7 @@ import pytest
 from alike import PIXEL
 
 from alexnet.data.layouts.webdataset import read_webdataset
+from alexnet.data.pictures import check_learnable
 from alexnet.runtime.errors import BadInputError
 
 CLASSES = ["blue", "green", "red"]
@@ -44,6 +45,6 @@ def write_shards(root, named, rows, each=5):
 
 def refusal(source):
     with pytest.raises(BadInputError) as told:
-        read_webdataset(str(source))
+        check_learnable(read_webdataset(str(source)))
     assert "\n" not in str(told.value) and "; " in str(told.value)
     return str(told.value)

@@ -36,6 +36,7 @@ from miniature import (
 
 from alexnet.data.layouts.folders import read_folders
 from alexnet.data.layouts.ilsvrc import looks_like_ilsvrc, read_ilsvrc
+from alexnet.data.pictures import check_learnable
 from alexnet.runtime.errors import BadInputError, MachineError
 
 
@@ -51,7 +52,7 @@ def folders(tmp_path):
 
 def refusal(path):
     with pytest.raises(BadInputError) as told:
-        read_ilsvrc(path)
+        check_learnable(read_ilsvrc(path))
     message = str(told.value)
     assert "\n" not in message and "; " in message and message.startswith(str(path))
     return message
