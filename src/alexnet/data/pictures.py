@@ -23,12 +23,14 @@ class Pictures:
     keys     what stays the same for each wherever the data lies: "cat/1.jpg"
     where    what stands before a key to name the picture to a person: "photos/"
     pixels   number -> uint8[H, W, 3]; raises BadInputError naming the picture
+    stretch  int64[N]: those of one number are best read one after the other; none where any order will do
     """
 
     labels: NDArray[np.int64]
     keys: Sequence[str]
     where: str
     pixels: Callable[[int], Pixels]
+    stretch: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,8 +38,19 @@ class Pictures:
     def choose(self, numbers: NDArray[np.int64]) -> "Pictures":
         """These pictures only, in this order."""
         return Pictures(
-            self.labels[numbers], [self.keys[i] for i in numbers], self.where, lambda i: self.pixels(int(numbers[i]))
+            self.labels[numbers],
+            [self.keys[i] for i in numbers],
+            self.where,
+            lambda i: self.pixels(int(numbers[i])),
+            None if self.stretch is None else self.stretch[numbers],
         )
+
+    def shuffled(self, order: np.random.Generator) -> NDArray[np.int64]:
+        """Their numbers in random order, int64[N]: where there are stretches, one stretch after the other."""
+        numbers = order.permutation(len(self))
+        if self.stretch is not None:
+            numbers = numbers[np.argsort(self.stretch[numbers], kind="stable")]
+        return numbers
 
     def name(self, number: int) -> str:
         """What to call one of them in an error."""

@@ -140,7 +140,7 @@ class _Making:
         ending = "tar" if how.kind == "jpeg" else "npy"
         training, held_out = dataset.training, dataset.held_out
         # The pictures to learn from are shuffled once, as in 2012: others may read the shards from end to end.
-        order = numbers(0, Purpose.STORE).permutation(len(training))
+        order = training.shuffled(numbers(0, Purpose.STORE))
         self.shards = [
             _Shard(split, number, pictures, members[start : start + SHARD[how.kind]], ending)
             for split, pictures, members in (

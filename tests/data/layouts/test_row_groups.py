@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 
 import numpy as np
@@ -12,6 +13,8 @@ from rows import parquet, pyarrow
 from alexnet.data.layouts import parquet as layout
 from alexnet.data.layouts import row_groups
 from alexnet.data.layouts.row_groups import RowGroups
+from alexnet.data.preparation import Preparation
+from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.runtime.errors import BadInputError
 
@@ -137,6 +140,20 @@ def test_pictures_are_decoded_at_the_same_time(file, monkeypatch):
     part = open_dataset(str(file)).training
     with ThreadPoolExecutor(2) as pool:
         assert len(list(pool.map(part.pixels, (0, 1)))) == 2
+
+
+def test_a_store_is_made_with_each_group_read_once_and_its_pictures_in_no_order(file, reads, monkeypatch, tmp_path):
+    sizes = [parquet.ParquetFile(file).metadata.row_group(group).total_byte_size for group in range(GROUPS)]
+    monkeypatch.setattr(row_groups, "KEPT", 7 * max(sizes))
+    dataset = open_dataset(str(file))
+    training = replace(dataset, held_out=dataset.held_out.choose(np.arange(0)), divided_here=False)
+    prepare(training, tmp_path / "store", Preparation("pixels", 8), lambda done, total: None, threads=2)
+    assert sorted(reads) == list(range(GROUPS)), "three stretches of three, three and two groups"
+    assert reads != sorted(reads)
+    made = open_dataset(str(tmp_path / "store")).training
+    assert sorted(made.keys) == sorted(dataset.training.keys)
+    groups = [int(key.rpartition(" ")[2]) // GROUP for key in made.keys]
+    assert len(set(groups[:9])) == 3 and groups[:9] != sorted(groups[:9]), "groups of one stretch are mixed"
 
 
 def test_a_file_that_changes_or_goes_is_named(file):

@@ -142,7 +142,8 @@ class _Split:
         def pixels(row: int) -> Pixels:
             return decode(encoded.row(row).as_py() or b"", where + keys[row])
 
-        return Pictures(self._numbers(training), keys, where, pixels)
+        stretch = encoded.stretches([file.sizes[group] for file, group in groups])
+        return Pictures(self._numbers(training), keys, where, pixels, stretch)
 
     def _numbers(self, training: "_Split") -> NDArray[np.int64]:
         count = len(training.classes)
@@ -165,6 +166,7 @@ class _File:
     texts     whether labels are texts
     names     the classes' names, or none
     rows      in each row group
+    sizes     bytes of each row group, unpacked
     """
 
     path: Path
@@ -173,6 +175,7 @@ class _File:
     texts: bool
     names: tuple[str, ...]
     rows: list[int]
+    sizes: list[int]
 
 
 def _opened(path: Path) -> _File:
@@ -180,14 +183,15 @@ def _opened(path: Path) -> _File:
     try:
         with arrow.parquet.ParquetFile(path) as file:
             schema, groups = file.schema_arrow, file.metadata
-            rows = [groups.row_group(group).num_rows for group in range(file.num_row_groups)]
+            each = [groups.row_group(group) for group in range(file.num_row_groups)]
+            rows, sizes = [group.num_rows for group in each], [group.total_byte_size for group in each]
             picture, label = _picture_column(schema, path), _label_column(schema, path)
             column = file.read(columns=[label]).column(0)
             texts = not arrow.types.is_integer(column.type)
             labels = column.to_pylist() if texts else column.cast("int64").to_pylist()
     except (OSError, ValueError, arrow.ArrowException) as error:
         raise _unreadable(path, error) from error
-    return _File(path, picture, labels, texts, () if texts else _names(schema, label, path), rows)
+    return _File(path, picture, labels, texts, () if texts else _names(schema, label, path), rows, sizes)
 
 
 def _pyarrow() -> Any:

@@ -6,6 +6,9 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.runtime.randomness import Purpose, numbers
 
 KEPT = 256 * 2**20  # bytes; ImageNet's groups on the hub have 11 MB each, all of CIFAR-10 has 16
 
@@ -26,6 +29,20 @@ class RowGroups:
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._size = 0
         self._reading = Lock()
+
+    def stretches(self, sizes: Sequence[int]) -> NDArray[np.int64]:
+        """int64[N], the stretch of each row: groups drawn at random, as many as can be kept beside the next ones.
+
+        sizes   bytes of each group
+        """
+        stretch = np.zeros(len(sizes), np.int64)
+        number = filled = 0
+        for group in numbers(0, Purpose.STORE, 1).permutation(len(sizes)).tolist():
+            filled += sizes[group]
+            if filled > KEPT // 2:
+                number, filled = number + 1, sizes[group]
+            stretch[group] = number
+        return np.repeat(stretch, np.diff(self._ends, prepend=0))
 
     def row(self, number: int) -> Any:
         """One row. Raises what `read` raises."""
