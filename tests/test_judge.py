@@ -58,7 +58,7 @@ def test_other_pictures_are_judged_whole_and_known_ones_are_left_out(alexnet, ow
         for file in (own_pictures / folder).iterdir():
             file.rename(file.with_name(f"other-{file.name}"))
     ended = alexnet("evaluate", own_run, own_pictures, "--json")
-    assert told(ended)["images"] == 39 and "all of them: a run learned from others" in ended.out
+    assert told(ended)["images"] == 39 and "all of them: not the set that a run learned from" in ended.out
 
 
 def test_other_pictures_of_the_same_names_are_judged_whole(alexnet, own_run, own_pictures):
@@ -66,7 +66,7 @@ def test_other_pictures_of_the_same_names_are_judged_whole(alexnet, own_run, own
         for number in range(6):
             (own_pictures / folder / f"{number:02}.{'png' if number % 2 else 'jpg'}").unlink()
     ended = alexnet("evaluate", own_run, own_pictures, "--json")
-    assert told(ended)["images"] == 18 and "all of them: a run learned from others" in ended.out
+    assert told(ended)["images"] == 18 and "all of them: not the set that a run learned from" in ended.out
 
 
 def test_one_class_or_one_picture_of_each_is_judged_though_it_cannot_be_learned_from(alexnet, own_run, own_pictures):

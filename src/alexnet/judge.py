@@ -63,7 +63,7 @@ def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
     elif known.any():
         words = f"all but the {known.sum():,} that were learned from, by their names"
     else:
-        words = "all of them: a run learned from others"
+        words = "all of them: not the set that a run learned from"
     return replace(dataset, held_out=everything.choose(new), judged_by=words)
 
 

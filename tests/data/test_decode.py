@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from alexnet.data import decode as decode_module
-from alexnet.data.decode import FILTERS, decode, jpeg, read, square
+from alexnet.data.decode import PILLOWS, decode, jpeg, read, square
 from alexnet.runtime.errors import BadInputError
 
 HEIGHT, WIDTH = 24, 32
@@ -223,7 +223,7 @@ def test_a_square_is_the_rescaled_pictures_central_square(height, width, side):
     np.testing.assert_array_equal(square(pixels, side), two_steps(pixels, side))
 
 
-@pytest.mark.parametrize("by", FILTERS)
+@pytest.mark.parametrize("by", PILLOWS)
 def test_every_filter_is_pillows_antialiased_one(by):
     filters = {"bicubic": "BICUBIC", "bilinear": "BILINEAR", "lanczos": "LANCZOS", "area": "BOX"}
     pixels = random.integers(0, 256, (90, 75, 3), np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from storing import KINDS, SIDE, contents, made, opened
 
+from alexnet.data.pictures import check_learnable
 from alexnet.data.preparation import Preparation, advised, sizes
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
@@ -80,6 +81,31 @@ def test_a_split_that_damage_has_emptied_is_no_split(own_pictures, tmp_path):
         (own_pictures / key).write_bytes(b"damaged")
     with pytest.raises(BadInputError, match="every picture of the split val is damaged; mend some"):
         made(own_pictures, tmp_path / "store", skip=6)
+
+
+@pytest.mark.parametrize("lost", ["training", "held_out", "both"])
+def test_a_class_that_damage_has_left_one_picture_or_none_is_not_learned_from_alone(own_pictures, tmp_path, lost):
+    for file in (own_pictures / "red").iterdir():
+        if file.stem not in ("00", "01"):
+            file.unlink()
+    dataset = open_dataset(str(own_pictures))
+    for part in ("training", "held_out") if lost == "both" else (lost,):
+        for key in getattr(dataset, part).keys:
+            if key.startswith("red/"):
+                (own_pictures / key).write_bytes(b"damaged")
+    made(own_pictures, tmp_path / "store", skip=2)
+    store = opened(tmp_path / "store")
+    if lost == "both":
+        check_learnable(store)  # as with any store: a class without pictures harms nobody
+    else:
+        with pytest.raises(BadInputError, match=r"red/0[01]\.\w+: the only picture of class red; add more"):
+            check_learnable(store)
+
+
+def test_a_store_among_the_pictures_it_would_be_made_from_is_refused(alexnet, own_pictures):
+    ended = alexnet("prepare", own_pictures, own_pictures / "store")
+    assert ended.code == 2 and f"{own_pictures}/store: lies among the pictures it would be made from; " in ended.err
+    assert not (own_pictures / "store").exists()
 
 
 def test_fewer_than_no_damaged_pictures_cannot_be_left_out(pictures, tmp_path):

@@ -163,6 +163,12 @@ def test_a_class_that_only_val_has_is_named(tmp_path):
     assert refusal(tmp_path).startswith(f"{tmp_path / 'val' / 'wasp'}: ")
 
 
+def test_a_val_folder_alone_is_to_be_named_itself(tmp_path):
+    add_pictures(tmp_path / "val", ant=2, wasp=2)
+    assert refusal(tmp_path) == f"{tmp_path}: has val/ but nothing to learn from; name {tmp_path}/val to judge by it"
+    assert open_dataset(str(tmp_path / "val")).classes == ("ant", "wasp")
+
+
 def test_what_is_missing_or_nothing_we_read_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "picture.jpg").write_bytes(PIXEL.getvalue())

@@ -5,25 +5,32 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alexnet.command_line.words import DATA, Parser, Result, parser
-from alexnet.data.decode import FILTERS
-from alexnet.data.pictures import Dataset
-from alexnet.data.preparation import Preparation, advised, sizes
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import open_dataset
-from alexnet.data.store import described, read_manifest, verify
 from alexnet.runtime.errors import MachineError, UsageError
 from alexnet.runtime.plain import plain
 from alexnet.runtime.shelf import Shelf, is_url
-from alexnet.training.progress import Display, size
 
+if TYPE_CHECKING:
+    from alexnet.data.pictures import Dataset
+    from alexnet.data.preparation import Preparation
+    from alexnet.training.progress import Display
+
+FILTERS = ("bicubic", "bilinear", "lanczos", "area")
 SHOWN = 5  # pictures left out that are named; all are in the store
 
 
 def run(words: Sequence[str]) -> Result:
     """Make a store, or check one."""
     options = _parser().read(words)
+
+    from alexnet.data.preparation import Preparation, advised
+    from alexnet.data.prepare import prepare
+    from alexnet.data.sources import open_dataset
+    from alexnet.data.store import described, read_manifest
+    from alexnet.training.progress import Display
+
     with Display(options.quiet) as display:
         if options.verify:
             if options.store:
@@ -33,9 +40,12 @@ def run(words: Sequence[str]) -> Result:
             raise UsageError("STORE is missing; alexnet prepare SOURCE STORE")
         if is_url(options.store) or Path(options.store).is_file():
             raise UsageError(f"{options.store}: is no folder here; prepare into one, then copy it where you want it")
+        store, source = Path(options.store), Path(options.source)
+        if source.is_dir() and store.resolve().is_relative_to(source.resolve()):
+            raise UsageError(f"{store}: lies among the pictures it would be made from; name a folder outside {source}")
         how = Preparation(options.kind or "jpeg", options.side, options.shape, options.filter, options.quality)
         how.check()
-        store, dataset = Path(options.store), open_dataset(options.source)
+        dataset = open_dataset(options.source)
         display.tell(
             f"found {dataset.found}: {len(dataset.classes):,} classes, {len(dataset.training):,} pictures to learn "
             f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})"
@@ -89,8 +99,11 @@ def _parser() -> Parser:
     return known
 
 
-def _advise(dataset: Dataset, how: Preparation, store: Path, display: Display) -> None:
+def _advise(dataset: "Dataset", how: "Preparation", store: Path, display: "Display") -> None:
     """Say how much room each kind takes. Raises MachineError when there is not enough for this one."""
+    from alexnet.data.preparation import sizes
+    from alexnet.training.progress import size
+
     needed = sizes(dataset, how.side)
     free = shutil.disk_usage(next(place for place in (store, *store.absolute().parents) if place.exists())).free
     said = " or ".join(f"{size(room)} as {kind}" for kind, room in needed.items())
@@ -100,7 +113,9 @@ def _advise(dataset: Dataset, how: Preparation, store: Path, display: Display) -
         raise MachineError(f"{store}: about {size(needed[how.kind])} needed, {size(free)} free; choose another disk")
 
 
-def _verify(store: str, display: Display) -> Result:
+def _verify(store: str, display: "Display") -> Result:
+    from alexnet.data.store import verify
+
     shelf = Shelf(store)
     images = verify(shelf, lambda *done: display.work("checking", *done))
     print(f"{store}: whole; {images:,} records checked")

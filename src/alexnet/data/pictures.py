@@ -68,7 +68,7 @@ def hidden_folder(name: str) -> bool:
 
 
 def joined(one: Pictures, other: Pictures) -> Pictures:
-    """The pictures of both, in this order."""
+    """The pictures of both, in this order; for reading one after the other, so without stretches."""
     count = len(one)
     labels, keys = np.concatenate([one.labels, other.labels]), [*one.keys, *other.keys]
     return Pictures(labels, keys, one.where, lambda i: one.pixels(i) if i < count else other.pixels(i - count))
@@ -132,10 +132,10 @@ def check_learnable(dataset: Dataset) -> None:
     if len(classes) < 2:
         raise BadInputError(f"{where}: has {len(classes)} class; at least two are needed, each a folder of pictures")
     if dataset.divided_here:
-        judged = np.bincount(dataset.held_out.labels, minlength=len(classes))
-        for label in np.flatnonzero(judged == 0):
-            only = int(np.flatnonzero(dataset.training.labels == label)[0])
-            raise BadInputError(f"{dataset.training.name(only)}: the only picture of class {classes[label]}; add more")
+        both = joined(dataset.training, dataset.held_out)
+        for label in np.flatnonzero(np.bincount(both.labels, minlength=len(classes)) == 1):
+            only = int(np.flatnonzero(both.labels == label)[0])
+            raise BadInputError(f"{both.name(only)}: the only picture of class {classes[label]}; add more")
 
 
 def hold_out(found: str, classes: tuple[str, ...], pictures: Pictures) -> Dataset:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 from zlib import crc32
@@ -83,8 +84,9 @@ def prepare(
                 raise BadInputError(f"{path}: is a store of something else, or made otherwise; name another folder")
             _tidy(path)
             return Prepared(_images(manifest), _read_skipped(path), True)
-        _begin(path, plan)
-        return _Making(dataset, path, how, progress, skip, threads or threads_here()).run(plan)
+        order = dataset.training.shuffled(numbers(0, Purpose.STORE))
+        _begin(path, plan | {"order": sha256(order.astype("<i8").tobytes()).hexdigest()})
+        return _Making(dataset, path, how, order, progress, skip, threads or threads_here()).run(plan)
 
 
 def _begin(path: Path, plan: dict[str, Any]) -> None:
@@ -133,14 +135,20 @@ class _Making:
     """One preparation in progress."""
 
     def __init__(
-        self, dataset: Dataset, path: Path, how: Preparation, progress: Progress, skip: int, threads: int
+        self,
+        dataset: Dataset,
+        path: Path,
+        how: Preparation,
+        order: NDArray[np.int64],
+        progress: Progress,
+        skip: int,
+        threads: int,
     ) -> None:
         self.path, self.how, self.progress, self.skip, self.threads = path, how, progress, skip, threads
         self.dataset = dataset
         ending = "tar" if how.kind == "jpeg" else "npy"
         training, held_out = dataset.training, dataset.held_out
         # The pictures to learn from are shuffled once, as in 2012: others may read the shards from end to end.
-        order = training.shuffled(numbers(0, Purpose.STORE))
         self.shards = [
             _Shard(split, number, pictures, members[start : start + SHARD[how.kind]], ending)
             for split, pictures, members in (

@@ -20,7 +20,7 @@ from alexnet.runtime.shelf import Shelf, is_url
 def open_dataset(source: str) -> Dataset:
     """Recognize and read `source`: a store, `digits`, `hf:OWNER/NAME`, or files in any of the layouts.
 
-    Raises BadInputError when it is missing, is none of these, or cannot be learned from.
+    Raises BadInputError when it is missing or is none of these.
     """
     if source == "digits":
         return read_digits()

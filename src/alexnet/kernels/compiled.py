@@ -1,24 +1,45 @@
-"""Functions compiled to machine code at their first use, and kept for later processes: Numba, where it is installed."""
+"""Functions compiled to machine code at their first use, and kept for later processes: Numba, where it works."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 numba: Any
+FunctionCache: Any
 try:
     import numba
-except ImportError:  # each kernel has another way to the same result
-    numba = None
+    from numba.core.caching import FunctionCache
 
-AVAILABLE = numba is not None
+    AVAILABLE = not numba.config.DISABLE_JIT
+except Exception:  # missing, or broken in one of the many ways of a compiler: each kernel has another way
+    FunctionCache, AVAILABLE = object, False
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code that runs beside other threads; the function itself without Numba."""
-    if numba is None:
+    if not AVAILABLE:
         return function
-    machine_code: Callable[..., Any]
-    try:
-        machine_code = numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder that could keep it: compiled anew in each process
-        machine_code = numba.njit(nogil=True)(function)
-    return machine_code
+    # A division by zero gives infinity, as NumPy's: a check at each would keep loops from being vectorized.
+    machine_code: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    with suppress(RuntimeError):  # no folder that could keep it: compiled anew in each process
+        machine_code._cache = _Kept(function)
+    whole: Callable[..., Any] = machine_code
+    return whole
+
+
+class _Kept(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, of which nothing is an error: what is damaged is made anew, what has no room is not kept."""
+
+    def load_overload(self, *which: Any) -> Any:
+        """The machine code for these types, or None."""
+        try:
+            return super().load_overload(*which)
+        except Exception:
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, *what: Any) -> None:
+        """Keep it, if that can be done."""
+        with suppress(OSError):
+            super().save_overload(*what)

@@ -1,7 +1,7 @@
-"""Section 2: Pillow's antialiased rescaling, to the bit, of only that part which is kept: four times as fast.
+"""Section 2: Pillow's antialiased rescaling, to the bit, of only that part which is kept: several times as fast.
 
-Pillow rescales along the rows, rounds to bytes, then along the columns (newer ones turn that round for some tall
-pictures: `data/decode.py` leaves those to Pillow). Each output is a sum of input bytes times
+Pillow rescales along the rows, rounds to bytes, then along the columns (`columns_first` tells when newer ones turn that
+round). Each output is a sum of input bytes times
 whole-numbered weights of 22 bits. The weights here are the same numbers (tests compare all pixels), but what a crop
 will cut away is not computed, and one pass serves both directions: the picture is turned in between, so that its
 innermost loop always runs over neighbouring bytes.
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from alexnet.kernels.compiled import compiled
 
+STRIP = 64  # rows that are turned together: a large picture's would fall out of the cache
 BITS = 22  # of a weight: 32, less 8 for a byte, less 2 for sums below zero or above one
 Reals = NDArray[np.float64]
 
@@ -80,13 +81,21 @@ def rescaled(
     across = weights(pixels.shape[1], size[1], corner[1], part[1], by)
     needed = pixels[down.needed, across.needed]
     rows, columns, colours = needed.shape
-    turned = np.ascontiguousarray(needed.transpose(1, 2, 0)).reshape(columns, colours * rows)
-    narrow = np.empty((part[1], colours * rows), np.uint8)
-    _weighted(turned, across.first - across.first[0], across.taps, across.shares, narrow)
-    upright = np.ascontiguousarray(narrow.reshape(part[1], colours, rows).transpose(2, 0, 1))
+    upright = np.empty((rows, part[1] * colours), np.uint8)
+    for top in range(0, rows, STRIP):
+        strip = needed[top : top + STRIP]
+        turned = np.ascontiguousarray(strip.transpose(1, 2, 0)).reshape(columns, -1)
+        narrow = np.empty((part[1], turned.shape[1]), np.uint8)
+        _weighted(turned, across.first - across.first[0], across.taps, across.shares, narrow)
+        upright[top : top + STRIP] = narrow.reshape(part[1] * colours, -1).T
     whole = np.empty((part[0], part[1] * colours), np.uint8)
-    _weighted(upright.reshape(rows, -1), down.first - down.first[0], down.taps, down.shares, whole)
+    _weighted(upright, down.first - down.first[0], down.taps, down.shares, whole)
     return whole.reshape(*part, colours)
+
+
+def columns_first(height: int, width: int, size: tuple[int, int]) -> bool:
+    """Whether Pillow 13 goes along the columns first, which rounds differently: where much height is lost."""
+    return 0 < height - size[0] > 2 * (width - size[1])
 
 
 @lru_cache(256)

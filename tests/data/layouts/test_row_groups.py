@@ -142,7 +142,7 @@ def test_pictures_are_decoded_at_the_same_time(file, monkeypatch):
         assert len(list(pool.map(part.pixels, (0, 1)))) == 2
 
 
-def test_a_store_is_made_with_each_group_read_once_and_its_pictures_in_no_order(file, reads, monkeypatch, tmp_path):
+def test_a_split_is_prepared_with_each_group_read_once_and_its_pictures_in_no_order(file, reads, monkeypatch, tmp_path):
     sizes = [parquet.ParquetFile(file).metadata.row_group(group).total_byte_size for group in range(GROUPS)]
     monkeypatch.setattr(row_groups, "KEPT", 7 * max(sizes))
     dataset = open_dataset(str(file))
@@ -154,6 +154,25 @@ def test_a_store_is_made_with_each_group_read_once_and_its_pictures_in_no_order(
     assert sorted(made.keys) == sorted(dataset.training.keys)
     groups = [int(key.rpartition(" ")[2]) // GROUP for key in made.keys]
     assert len(set(groups[:9])) == 3 and groups[:9] != sorted(groups[:9]), "groups of one stretch are mixed"
+
+
+def test_a_file_whose_groups_were_divided_anew_is_another_source_for_a_store_that_was_begun(
+    file, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(row_groups, "KEPT", 1)  # each group is a stretch, so that the order depends on them
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    how = Preparation("pixels", 8)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(open_dataset(str(file)), tmp_path / "store", how, stop)
+    table = parquet.read_table(file)
+    parquet.write_table(table, file, row_group_size=GROUP - 1)
+    with pytest.raises(BadInputError, match=f"^{tmp_path}/store: holds the beginning of another preparation"):
+        prepare(open_dataset(str(file)), tmp_path / "store", how, lambda done, total: None)
+    parquet.write_table(table, file, row_group_size=GROUP)
+    assert prepare(open_dataset(str(file)), tmp_path / "store", how, lambda done, total: None).images == 40
 
 
 def test_a_file_that_changes_or_goes_is_named(file):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alexnet.data.decode import read
-from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file, hidden_folder, hold_out
+from alexnet.data.pictures import Dataset, Pictures, hidden_file, hidden_folder, hold_out
 from alexnet.runtime.errors import BadInputError
 
 TRAINING = ("train", "training")
@@ -26,7 +26,7 @@ def looks_like_folders(path: Path) -> bool:
 def read_folders(path: Path) -> Dataset:
     """Read class folders; hidden files and folders are passed over, classes are in the order of their names.
 
-    Raises BadInputError for an empty class, a class that only the held-out folder has, fewer than two classes.
+    Raises BadInputError for an empty class, a class that only the held-out folder has, a held-out folder alone.
     """
     # A folder that is called train but holds pictures is a class: of trains.
     names = {folder.name.lower(): folder for folder in _folders(path) if looks_like_folders(folder)}
@@ -36,13 +36,15 @@ def read_folders(path: Path) -> Dataset:
     if flat and held_out is None:
         raise BadInputError(f"{flat}: holds no class folders; sort its pictures into folders as in {training}")
     if training is None or held_out is None:
+        if held_out and len(_folders(path)) == 1:
+            raise BadInputError(
+                f"{path}: has {held_out.name}/ but nothing to learn from; name {held_out} to judge by it"
+            )
         all_of_them = read_classes(training or path)
-        check_classes(all_of_them.classes, all_of_them.pictures.labels, str(path))
         divided = hold_out(f"{len(all_of_them.classes)} class folders", all_of_them.classes, all_of_them.pictures)
         beside = _beside(path, (training,)) if training else ()
         return replace(divided, notices=_notices(all_of_them.passed_over) + beside)
     own, others = read_classes(training), read_classes(held_out)
-    check_classes(own.classes, own.pictures.labels, str(training))
     if unknown := sorted(set(others.classes) - set(own.classes)):
         raise BadInputError(f"{held_out / unknown[0]}: class is not in {training}; add it there or remove it here")
     renumbered = np.array([own.classes.index(name) for name in others.classes], dtype=np.int64)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels, decode
 from alexnet.data.layouts.class_names import numbered
-from alexnet.data.layouts.row_groups import RowGroups
+from alexnet.data.layouts.row_groups import RowGroups, stretches
 from alexnet.data.layouts.splits import divide, incomplete, split_of
 from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file, hidden_folder, hold_out
 from alexnet.runtime.errors import BadInputError, MachineError
@@ -135,14 +135,14 @@ class _Split:
         if not self.labels:
             raise BadInputError(f"{self.first}: no rows; name files that have some")
         groups = [(file, group) for file in self.files for group in range(len(file.rows))]
-        encoded = RowGroups([file.rows[group] for file, group in groups], lambda place: _read_group(*groups[place]))
-
+        rows = [file.rows[group] for file, group in groups]
+        encoded = RowGroups(rows, lambda place: _read_group(*groups[place]))
         keys, where = self.keys, self.where
 
         def pixels(row: int) -> Pixels:
             return decode(encoded.row(row).as_py() or b"", where + keys[row])
 
-        stretch = encoded.stretches([file.sizes[group] for file, group in groups])
+        stretch = stretches(rows, [file.sizes[group] for file, group in groups])
         return Pictures(self._numbers(training), keys, where, pixels, stretch)
 
     def _numbers(self, training: "_Split") -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from alexnet.runtime.randomness import Purpose, numbers
 
 KEPT = 256 * 2**20  # bytes; ImageNet's groups on the hub have 11 MB each, all of CIFAR-10 has 16
+GROUPS = 1  # the stream that orders groups, beside that which orders pictures
 
 
 class RowGroups:
@@ -30,20 +31,6 @@ class RowGroups:
         self._size = 0
         self._reading = Lock()
 
-    def stretches(self, sizes: Sequence[int]) -> NDArray[np.int64]:
-        """int64[N], the stretch of each row: groups drawn at random, as many as can be kept beside the next ones.
-
-        sizes   bytes of each group
-        """
-        stretch = np.zeros(len(sizes), np.int64)
-        number = filled = 0
-        for group in numbers(0, Purpose.STORE, 1).permutation(len(sizes)).tolist():
-            filled += sizes[group]
-            if filled > KEPT // 2:
-                number, filled = number + 1, sizes[group]
-            stretch[group] = number
-        return np.repeat(stretch, np.diff(self._ends, prepend=0))
-
     def row(self, number: int) -> Any:
         """One row. Raises what `read` raises."""
         group = int(np.searchsorted(self._ends, number, side="right"))
@@ -62,3 +49,21 @@ class RowGroups:
             _, oldest = self._kept.popitem(last=False)
             self._size -= oldest.nbytes
         return rows
+
+
+def stretches(rows: Sequence[int], sizes: Sequence[int]) -> NDArray[np.int64]:
+    """int64[N], the stretch of each row: groups drawn at random, of half of KEPT together.
+
+    So the groups of one stretch stay while those of the next are read.
+
+    rows    how many each group has
+    sizes   bytes of each group
+    """
+    stretch = np.zeros(len(sizes), np.int64)
+    number = filled = 0
+    for group in numbers(0, Purpose.STORE, GROUPS).permutation(len(sizes)).tolist():
+        filled += sizes[group]
+        if filled > KEPT // 2:
+            number, filled = number + 1, sizes[group]
+        stretch[group] = number
+    return np.repeat(stretch, rows)

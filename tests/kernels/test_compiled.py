@@ -1,0 +1,77 @@
+"""Compiled code is kept for later processes; nothing that is wrong with what is kept, or with Numba, is an error."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from alexnet.kernels.compiled import AVAILABLE
+
+MODULE = """
+from alexnet.kernels.compiled import AVAILABLE, compiled
+
+@compiled
+def doubled(number):
+    return 2 * number
+
+print(AVAILABLE, doubled(21), *(doubled.stats.cache_hits.values() if AVAILABLE else ()))
+"""
+
+
+@pytest.fixture
+def doubled(tmp_path):
+    """A process that compiles and calls a function: what it printed, with these settings of its environment."""
+    (tmp_path / "module.py").write_text(MODULE)
+
+    def process(**settings):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "NUMBA_DISABLE_JIT": "0"} | settings
+        words = [sys.executable, "-c", "import module"]
+        ended = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr == ""
+        return ended.stdout.split()
+
+    return process
+
+
+needs_numba = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+COMPILED, FOUND = ["True", "42"], ["True", "42", "1"]
+
+
+@needs_numba
+def test_the_second_process_finds_the_machine_code(doubled):
+    assert doubled() == COMPILED
+    assert doubled() == FOUND
+
+
+@needs_numba
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("rest", [b"", b"no pickle"])
+def test_damaged_machine_code_is_made_anew_and_kept_again(doubled, tmp_path, ending, rest):
+    doubled()
+    for file in (tmp_path / "kept").rglob(f"*.{ending}"):
+        file.write_bytes(rest)
+    assert doubled() == COMPILED
+    assert doubled() == FOUND
+
+
+@needs_numba
+def test_without_room_each_process_compiles_for_itself(doubled, tmp_path):
+    doubled()
+    # A folder where the index should be: writing fails whoever the user is, as on a full disk.
+    for file in (tmp_path / "kept").rglob("*.nbi"):
+        file.unlink()
+        file.mkdir()
+    assert doubled() == COMPILED
+    assert doubled() == COMPILED
+
+
+def test_numba_that_is_switched_off_leaves_the_function_alone(doubled):
+    assert doubled(NUMBA_DISABLE_JIT="1") == ["False", "42"]
+
+
+def test_broken_numba_leaves_the_function_alone(doubled, tmp_path):
+    (tmp_path / "broken" / "numba").mkdir(parents=True)
+    (tmp_path / "broken" / "numba" / "__init__.py").write_text("raise SystemError('built for another NumPy')")
+    assert doubled(PYTHONPATH=str(tmp_path / "broken")) == ["False", "42"]
