@@ -7,7 +7,7 @@ PHOTOS is a folder of class folders of photographs (made-up textures without it)
 stock     ImageFolder's way on the same 256 x 256 JPEGs: Pillow, random crop and flip, to a float tensor, normalized;
           DataLoader with one worker a core
 jpeg      a store of JPEGs: shuffled batches of patches, bytes
-pixels    a store of pixels: the same, read again; `pixels_first` reads each record for the first time and checks it
+pixels    a store of pixels: the same (both check each record's CRC-32 on every reading)
 shown     what follows for ours: mean, mirror and shift to the float tensor that the network sees
 prepare   the photographs to a store of JPEGs, against `plain`, a loop over them with Pillow
 
@@ -146,7 +146,6 @@ def main() -> None:
         print(f"  {name:14} {medians[name]:10,.0f}   ({min(values):,.0f} to {max(values):,.0f})")
     ratios = {
         "pixels_to_stock": medians["pixels"] / medians["stock"],
-        "pixels_first_to_stock": medians["pixels_first"] / medians["stock"],
         "jpeg_to_stock": medians["jpeg"] / medians["stock"],
         "prepare_to_plain": medians["prepare"] / medians["plain"],
     }
@@ -163,18 +162,20 @@ def measured(photos: Path, files: list[Path], folder: Path, device: torch.device
     workers = len(os.sched_getaffinity(0))
     stock = DataLoader(StockFolder(files), BATCH, shuffle=True, num_workers=workers, persistent_workers=True)
     drained(iter(stock))
+    stores: dict[str, Batches] = {}
+    for kind in ("jpeg", "pixels"):
+        store = open_dataset(str(folder / kind))
+        assert store.statistics
+        statistics = Statistics.read(store.statistics)
+        stores[kind] = Batches(Squares(store.training, 256, "cropped"), PAPER, statistics, 0, BATCH)
+        drained(stores[kind].epoch(REPEATS))
     paces: dict[str, list[float]] = {}
     for repeat in range(REPEATS):
         paces.setdefault("stock", []).append(paced(len(files), lambda: drained(iter(stock))))
-        for kind in ("jpeg", "pixels_first", "pixels"):
-            if kind != "pixels":  # a new reader has checked nothing yet
-                store = open_dataset(str(folder / kind.removesuffix("_first")))
-                statistics = Statistics.read(store.statistics) if store.statistics else None
-                assert statistics
-                batches = Batches(Squares(store.training, 256, "cropped"), PAPER, statistics, 0, BATCH)
+        for kind, batches in stores.items():
             count = len(batches.squares)
             paces.setdefault(kind, []).append(paced(count, lambda: drained(batches.epoch(repeat))))  # noqa: B023
-        some = list(batches.epoch(repeat))[:4]
+        some = list(stores["pixels"].epoch(repeat))[:4]
         shown = Presentation(PAPER, statistics, device)
         paces.setdefault("shown", []).append(
             paced(4 * BATCH, lambda: [shown(each.patches, each.done) for each in some])  # noqa: B023

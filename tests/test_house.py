@@ -37,6 +37,7 @@ DOORS = {
     "pickle": ("data/layouts/cifar10.py",),
     "simplejpeg": ("data/decode.py",),
     "numba": ("kernels/compiled.py",),
+    "isal": ("kernels/checksum.py",),
     "scipy": ("data/layouts/ilsvrc.py",),
     "huggingface_hub": ("data/layouts/hub.py",),
     "fsspec": ("runtime/shelf.py",),

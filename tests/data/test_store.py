@@ -38,6 +38,21 @@ def test_the_shards_are_ordinary_tars_and_arrays(stores):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_every_reading_checks_not_only_the_first(stores, tmp_path, kind):
+    store = Path(shutil.copytree(stores[kind], tmp_path / "store"))
+    training = opened(store).training
+    training.pixels(3)
+    offset = int(np.load(store / "train.index.npy")[3]["offset"])
+    with next(store.glob("train-000000.*")).open("r+b") as shard:
+        shard.seek(offset + 9)
+        byte = shard.read(1)[0]
+        shard.seek(offset + 9)
+        shard.write(bytes([byte ^ 1]))
+    with pytest.raises(BadInputError, match="damaged record"):
+        training.pixels(3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_flipped_byte_of_a_record_is_found_and_named(stores, tmp_path, kind):
     random = np.random.default_rng(8)
     store = Path(shutil.copytree(stores[kind], tmp_path / "store"))

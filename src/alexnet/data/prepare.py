@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +36,7 @@ from alexnet.data.store import (
     file_digest,
     read_manifest,
 )
+from alexnet.kernels.checksum import crc32
 from alexnet.runtime.commit import remove_leftovers, whole_file, write_whole
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.lock import locked

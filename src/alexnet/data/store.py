@@ -21,7 +21,6 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal, overload
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from alexnet.data.decode import Pixels, decode
 from alexnet.data.pictures import Dataset, Pictures
 from alexnet.data.squares import PORTION, Progress, threads_here
+from alexnet.kernels.checksum import crc32
 from alexnet.runtime.errors import BadInputError, MachineError
 from alexnet.runtime.shelf import Shelf
 
@@ -134,9 +134,6 @@ class Split:
         self.shelf, self.kind, self.side, self.shards, self.index, self.keys = shelf, kind, side, shards, index, keys
         self._files: dict[int, int] = {}
         self._opening = Lock()
-        # Pixels are checked when they first come from the disk: a check takes longer than reading them from the
-        # system's cache again does. A JPEG's costs nothing beside decoding it.
-        self._checked = np.zeros(len(index), bool)
 
     def pictures(self) -> Pictures:
         """The split as pictures."""
@@ -155,12 +152,8 @@ class Split:
         content: NDArray[np.uint8] = np.empty(size, np.uint8)
         # Read, not mapped: a shard that another program cuts short is an error here, where a mapping would crash.
         got = os.preadv(self._file(shard), [content.data], offset)
-        if self.kind == "jpeg" or not self._checked[number]:
-            if got != size or crc32(content.data) != crc:
-                raise BadInputError(f"{self._named(number)}: damaged record; prepare it again")
-            self._checked[number] = True
-        elif got != size:
-            raise BadInputError(f"{self._named(number)}: cut short; prepare it again")
+        if got != size or crc32(content.data) != crc:
+            raise BadInputError(f"{self._named(number)}: damaged record; prepare it again")
         return content
 
     def _file(self, shard: int) -> int:
