@@ -10,7 +10,6 @@ from alexnet.training.recipe import Learning
 from alexnet.training.schedule import rate
 from alexnet.training.update import Update
 
-PIECE = "alexnet.training.update.PIECE"
 LAYERS = (
     Convolution("conv1", 4, 2, stored_as="features.0", bias=1),
     Rectifier("relu1"),
@@ -89,12 +88,6 @@ def test_a_layers_own_decay_replaces_the_common_one():
         lambda layer, bias, step: RATES[step],
         lambda layer, bias: 0 if bias else {"fc3": 0.5, "conv1": 0, "fc2": 0.1}[layer],
     )
-
-
-@pytest.mark.parametrize("piece", [1, 7, 16])
-def test_tensors_larger_than_a_piece_move_whole(monkeypatch, piece):
-    monkeypatch.setattr(PIECE, piece)
-    check_against_the_slow_rule(PRINTED, lambda layer, bias, step: RATES[step], lambda layer, bias: 0.0005)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -20,7 +20,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if not AVAILABLE:
         return function
     # A division by zero gives infinity, as NumPy's: a check at each would keep loops from being vectorized.
-    machine_code: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    # A product and a sum may be rounded once (FMA); nothing else about the arithmetic is loosened.
+    machine_code: Any = numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
     with suppress(RuntimeError):  # no folder that could keep it: compiled anew in each process
         machine_code._cache = _Kept(function)
     whole: Callable[..., Any] = machine_code

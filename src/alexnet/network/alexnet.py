@@ -1,13 +1,12 @@
 """Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
 
-from collections import deque
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from alexnet.network.lineages import Lineage, lineage
-from alexnet.network.operations import DroppedOut, Learned, operation
+from alexnet.network.operations import DroppedOut, Learned, operation, stages
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
@@ -38,6 +37,7 @@ class AlexNet(nn.Module):
             place = getattr(row.layer, "stored_as", "") or row.layer.name
             self._store(place, operation(row.layer, row.input))
             self.steps.append((row.layer.name, place))
+        self.stages = stages(self.lineage.layers)  # what is computed together when nobody asks for what lies between
         self.set_initial_values(seed)
 
     def set_initial_values(self, seed: int) -> None:
@@ -52,8 +52,14 @@ class AlexNet(nn.Module):
         dropout_seed   (seed, step): the masks are a function of it and the layer; PyTorch's own generator without it
         returns        float[N, classes]
         """
-        *_, (_, logits) = deque(self._walk(images, dropout_seed), maxlen=1)
-        return logits
+        x = images
+        for numbers, together in self.stages:
+            if together and not any(self._module(number)._forward_hooks for number in numbers):
+                x = together(x)
+                continue
+            for number in numbers:
+                x = self._output(number, x, dropout_seed)
+        return x
 
     def activations(self, images: Tensor, *names: str) -> dict[str, Tensor]:
         """The activities of the named layers (all of them when none is named), by name and in order.
@@ -66,12 +72,16 @@ class AlexNet(nn.Module):
         for name in names:
             if name not in known:
                 raise UsageError(f"{name}: no such layer in {self.lineage.name}; {did_you_mean(name, known)}")
-        wanted, training = set(names or known), self.training
+        found, training, x = {}, self.training, images
         self.eval()
         try:
-            return {name: activity for name, activity in self._walk(images, None) if name in wanted}
+            for number, name in enumerate(known):
+                x = self._output(number, x, None)
+                if name in (names or known):
+                    found[name] = x
         finally:
             self.train(training)
+        return found
 
     def learned(self) -> Iterator[tuple[str, Learned]]:
         """The layers with weights, by name and in order."""
@@ -80,17 +90,19 @@ class AlexNet(nn.Module):
             if isinstance(module, Learned):
                 yield name, module
 
-    def _walk(self, x: Tensor, dropout_seed: tuple[int, int] | None) -> Iterator[tuple[str, Tensor]]:
-        for number, (name, place) in enumerate(self.steps):
-            module = self.get_submodule(place)
-            if isinstance(module, DroppedOut) and dropout_seed and self.training:
-                seed, step = dropout_seed
-                generator = torch.Generator(x.device)
-                generator.manual_seed(torch_seed(seed, Purpose.DROPOUT, step, number))
-                x = module(x, generator)
-            else:
-                x = module(x)
-            yield name, x
+    def _module(self, number: int) -> nn.Module:
+        return self.get_submodule(self.steps[number][1])
+
+    def _output(self, number: int, x: Tensor, dropout_seed: tuple[int, int] | None) -> Tensor:
+        """What the layer of that number makes of `x`."""
+        module = self._module(number)
+        generator = None
+        if isinstance(module, DroppedOut) and dropout_seed and self.training:
+            seed, step = dropout_seed
+            generator = torch.Generator(x.device)
+            generator.manual_seed(torch_seed(seed, Purpose.DROPOUT, step, number))
+        output: Tensor = module(x, generator) if generator else module(x)
+        return output
 
     def _store(self, place: str, module: nn.Module) -> None:
         *folders, name = place.split(".")

@@ -3,13 +3,15 @@
 No operation works in place: an activity that has a name keeps its value.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet.kernels.response_norm import across_maps, within_map
+from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.response_norm import within_map
 from alexnet.network.layers import (
     AveragePool,
     Convolution,
@@ -38,21 +40,48 @@ class Operation(nn.Module):
         """The layer's output."""
         layer = self.layer
         match layer:
-            case Rectifier():
-                return F.relu(x)
-            case MaxPool():
-                return F.max_pool2d(x, layer.size, layer.stride, ceil_mode=True)
             case AveragePool():
                 return F.avg_pool2d(x, layer.size, layer.stride, ceil_mode=True, count_include_pad=False)
-            case NormAcrossMaps():
-                return across_maps(x, towers=layer.towers, n=layer.n, k=layer.k, alpha=layer.alpha, beta=layer.beta)
             case NormWithinMap():
                 return within_map(x, size=layer.size, k=layer.k, alpha=layer.alpha, beta=layer.beta)
-        raise TypeError(layer)
+        alone = following([layer])
+        assert alone, layer
+        return alone(x)
 
     def extra_repr(self) -> str:
         """The layer's numbers, for `print(network)`."""
         return str(self.layer)
+
+
+def following(layers: Sequence[Layer]) -> Following | None:
+    """These layers as one computation: a rectifier, a normalization, a pooling and a rectifier, in this order."""
+    found, reached = Following(), 0
+    for layer in layers:
+        match layer:
+            case Rectifier() if reached == 0:
+                found, reached = found._replace(rectified=True), 1
+            case NormAcrossMaps(_, n, k, alpha, beta, towers) if reached <= 1:
+                found, reached = found._replace(norm=(towers, n, k, alpha, beta)), 2
+            case MaxPool(_, size, stride) if reached <= 2:
+                found, reached = found._replace(pool=(size, stride)), 3
+            case Rectifier() if reached == 3:
+                found, reached = found._replace(last=True), 4
+            case _:
+                return None
+    return found
+
+
+def stages(layers: Sequence[Layer]) -> list[tuple[range, Following | None]]:
+    """The layers' numbers in the runs that are computed together, with how; None where each is computed by itself."""
+    found: list[tuple[range, Following | None]] = []
+    start = 0
+    while start < len(layers):
+        stop = start + 1
+        while stop < len(layers) and following(layers[start : stop + 1]):
+            stop += 1
+        found.append((range(start, stop), following(layers[start:stop])))
+        start = stop
+    return found
 
 
 class Learned(nn.Module):

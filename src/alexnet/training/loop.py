@@ -68,7 +68,7 @@ class Training:
         self.recipe, self.machine, self.folder, self.display = recipe, machine, folder, display
         self.held_out, self.statistics = held_out, statistics
         self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.update = Update(self.network, recipe.learning)
+        self.update = Update(self.network, recipe.learning, machine.products)
         images = stretched(recipe.images, recipe.learning)
         pinned = machine.device.type == "cuda"
         self.batches = Batches(training, images, statistics, recipe.seed, recipe.learning.batch, pinned=pinned)
@@ -84,8 +84,7 @@ class Training:
         saved = checkpoint.load(path)
         put_weights(self.network, saved.weights, str(path / checkpoint.WEIGHTS))
         try:
-            for name, velocity in self.update.velocity.items():
-                velocity.copy_(saved.velocity[name])
+            self.update.load(saved.weights, saved.velocity)
             self.position = Position(**saved.state)
         except (KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
@@ -223,10 +222,8 @@ class Training:
         state = asdict(self.position)
         try:
             self.journal.flush()
-            weights = dict(self.network.state_dict())
-            checkpoint.save(
-                self.folder.checkpoints, self.position.step, Checkpoint(weights, self.update.velocity, state)
-            )
+            saved = Checkpoint(self.update.weights, self.update.velocity, state)
+            checkpoint.save(self.folder.checkpoints, self.position.step, saved)
         except ValueError as error:
             raise DivergedError(
                 f"{self.folder.path}: {error} at step {self.position.step:,}; train with a smaller --learning.rate"

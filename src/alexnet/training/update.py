@@ -5,29 +5,36 @@
 The rate stands inside the velocity, so what was gathered at an old rate keeps it: not PyTorch's SGD, once rates change.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from alexnet.kernels.update_rule import move
 from alexnet.network.alexnet import AlexNet
 from alexnet.training.recipe import Learning
 
 Rate = Callable[[str, bool], float]  # layer, bias -> rate
 
-PIECE = 2**17  # numbers whose weight, velocity and gradient stay in the cache through the four operations
-
 
 class Update:
     """The velocities of a network's parameters, and the step that moves both.
 
-    `velocity` maps each parameter's name to float32 of its shape, zero at first.
+    products   of the network's arithmetic: with torch.bfloat16 its parameters become copies in bf16, which is what
+               products read; the weights themselves stay here, in float32
+
+    `weights` and `velocity` map each parameter's name to float32 of its shape; velocities are zero at first.
     """
 
-    def __init__(self, network: AlexNet, learning: Learning) -> None:
+    def __init__(self, network: AlexNet, learning: Learning, products: torch.dtype = torch.float32) -> None:
         self.momentum = learning.momentum
-        self.velocity = {name: torch.zeros_like(parameter) for name, parameter in network.named_parameters()}
         self._parameters = dict(network.named_parameters())
+        self.weights: dict[str, Tensor] = {name: each.detach() for name, each in self._parameters.items()}
+        self.copied = products == torch.bfloat16
+        if self.copied:
+            for parameter in self._parameters.values():
+                parameter.data = parameter.data.to(products)
+        self.velocity = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         self._kinds: dict[str, tuple[str, bool, float]] = {}  # layer, bias, decay
         places = {place: name for name, place in network.steps}
         own_decay = dict(learning.layer_decay)
@@ -38,18 +45,26 @@ class Update:
             self._kinds[name] = (places[place], bias, 0.0 if bias and not learning.bias_decay else decay)
 
     @torch.no_grad()
+    def load(self, weights: dict[str, Tensor], velocity: dict[str, Tensor]) -> None:
+        """Go on from these. Raises KeyError or RuntimeError for those of another network."""
+        for name, parameter in self._parameters.items():
+            self.weights[name].copy_(weights[name])
+            self.velocity[name].copy_(velocity[name])
+            parameter.copy_(self.weights[name])
+
+    @torch.no_grad()
     def step(self, rate: Rate) -> None:
         """Move every parameter by its gradient. A layer at rate 0 stays as it is: no decay, no momentum."""
         for name, (layer, bias, decay) in self._kinds.items():
-            weight, gradient = self._parameters[name], self._parameters[name].grad
-            if gradient is not None and (now := rate(layer, bias)) > 0:
-                for w, v, g in _pieces(weight, self.velocity[name], gradient):
-                    v.mul_(self.momentum).add_(w, alpha=-decay * now).add_(g, alpha=-now)
-                    w.add_(v)
-
-
-def _pieces(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """The same pieces of each; tensors laid out in another order are taken whole."""
-    if all(tensor.is_contiguous() for tensor in tensors):
-        return zip(*(tensor.flatten().split(PIECE) for tensor in tensors), strict=True)
-    return (tensors,)
+            parameter = self._parameters[name]
+            if parameter.grad is not None and (now := rate(layer, bias)) > 0:
+                copy = parameter.detach() if self.copied else None
+                move(
+                    self.weights[name],
+                    self.velocity[name],
+                    parameter.grad,
+                    copy,
+                    momentum=self.momentum,
+                    decay=decay,
+                    rate=now,
+                )

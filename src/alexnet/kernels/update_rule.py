@@ -1,0 +1,66 @@
+"""Section 5: the update rule as one sweep over weights, velocity and gradient, and the bf16 copy that products read."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.kernels.compiled import AVAILABLE, compiled
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.lines import WIDE, Floats, read, write
+
+CHUNK = 2**14  # numbers one thread is given at a time
+PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
+
+
+@torch.no_grad()
+def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None, *, momentum: float, decay: float,
+         rate: float) -> None:  # fmt: skip
+    """v <- momentum v - decay rate w - rate g, w <- w + v, copy <- w, in place.
+
+    weight, velocity   float, of one shape and layout; float32 in training
+    gradient           of the same shape, in the weight's kind or bf16
+    copy               bf16, or none: what the next step's products read
+    """
+    if gradient.stride() != weight.stride():
+        gradient = torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
+    flat = [each if each is None else _flat(each) for each in (weight, velocity, gradient, copy)]
+    halves = [each for each in (gradient, copy) if each is not None and each.dtype == torch.bfloat16]
+    if AVAILABLE and weight.device.type == "cpu" and (weight.dtype == torch.float32 or not halves):
+        numbers = np.array([momentum, decay * rate, rate], WIDE[weight.dtype])
+        w, v, g, c = (_numbers(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
+        chunks = -(-len(w) // CHUNK)
+        on_all_cores(_sweep, chunks, w, v, g, c, numbers, gradient.dtype == torch.bfloat16)
+        return
+    pieces = [each.split(PIECE if each.device.type == "cpu" else len(each)) for each in flat if each is not None]
+    for w_, v_, g_, *copies in zip(*pieces, strict=True):
+        v_.mul_(momentum).add_(w_, alpha=-decay * rate).add_(g_, alpha=-rate)
+        w_.add_(v_)
+        for each in copies:
+            each.copy_(w_)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Its numbers in the order of its memory, which has no gaps."""
+    return x.detach().as_strided((x.numel(),), (1,))
+
+
+def _numbers(x: Tensor) -> Floats:
+    whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+    return whole
+
+
+@compiled
+def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats, numbers: Floats, half: bool) -> None:
+    """The chunks `first` to `last`; `copy` is empty where nobody reads one."""
+    momentum, pull, rate = numbers[0], numbers[1], numbers[2]
+    wide = np.empty(CHUNK, numbers.dtype)
+    for chunk in range(first, last):
+        ours = slice(chunk * CHUNK, min((chunk + 1) * CHUNK, w.shape[0]))
+        weight, velocity = w[ours], v[ours]
+        step = wide[: weight.shape[0]]
+        read(g[ours], step, half)
+        for i in range(weight.shape[0]):
+            velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * step[i]
+            weight[i] += velocity[i]
+        if copy.shape[0]:
+            write(weight, copy[ours], True)
