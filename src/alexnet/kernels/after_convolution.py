@@ -18,7 +18,18 @@ from torch.nn import functional as F
 
 from alexnet.kernels.compiled import AVAILABLE, compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import WIDE, Floats, lines, normalize, normalize_back, pass_back, read, rectify, write
+from alexnet.kernels.lines import (
+    WIDE,
+    Floats,
+    lines,
+    normalize,
+    normalize_back,
+    numbers,
+    pass_back,
+    read,
+    rectify,
+    write,
+)
 from alexnet.kernels.response_norm import across_maps
 
 BLOCK = 1536  # activities normalized together: their energies, sums and results stay in the first cache
@@ -86,11 +97,10 @@ class _Followed(torch.autograd.Function):
 
 
 def _numbers(x: Tensor, what: Following) -> tuple[Any, ...]:
-    """Both kernels' last arguments: k, alpha, beta, 0, 1, 1/4, 5/32 in the kind of their sums; whole numbers."""
-    towers, n, *reals = what.norm
-    wide = np.array([*reals, 0, 1, 1 / 4, 5 / 32], WIDE[x.dtype])
+    """Both kernels' last arguments."""
+    towers, n, k, alpha, beta = what.norm
     return (
-        wide,
+        numbers(x.dtype, k, alpha, beta),
         x.dtype == torch.bfloat16,
         what.rectified,
         what.last,

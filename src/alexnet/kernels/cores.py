@@ -1,12 +1,19 @@
-"""Compiled kernels on as many threads as PyTorch uses."""
+"""Compiled kernels on PyTorch's own threads.
 
+After each operation PyTorch's OpenMP threads spin for some milliseconds, waiting for the next. A second pool would
+share the cores with them: on two cores, a kernel right behind a convolution then takes several times as long.
+"""
+
+import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
+
+_Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def on_all_cores(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
@@ -14,12 +21,49 @@ def on_all_cores(kernel: Callable[..., None], count: int, *arguments: Any) -> No
 
     What a kernel does for one number must not depend on the others: then the result is the same for any threads.
     """
-    threads = min(torch.get_num_threads(), count)
-    ends = [count * share // threads for share in range(threads + 1)]
-    others = [_pool().submit(kernel, *each, *arguments) for each in pairwise(ends[1:])]
-    kernel(ends[0], ends[1], *arguments)
-    for other in others:
-        other.result()
+    kernel(0, 0, *arguments)  # compiled here, if it has to be
+    threads, openmp = min(torch.get_num_threads(), count), _openmp()
+
+    def share(number: int, of: int) -> None:
+        kernel(count * number // of, count * (number + 1) // of, *arguments)
+
+    if threads < 2:
+        share(0, 1)
+    elif openmp is None:
+        list(_pool().map(share, range(threads), [threads] * threads))
+    else:
+        _in_parallel(openmp, share, threads)
+
+
+def _in_parallel(openmp: ctypes.CDLL, share: Callable[[int, int], None], threads: int) -> None:
+    """What `#pragma omp parallel` compiles to. There may be fewer threads than asked for."""
+    failures: list[BaseException] = []
+
+    def body(_: int | None) -> None:
+        try:
+            share(openmp.omp_get_thread_num(), openmp.omp_get_num_threads())
+        except BaseException as failure:  # nothing may leave a thread that is not Python's
+            failures.append(failure)
+
+    openmp.GOMP_parallel(_Body(body), None, threads, 0)
+    if failures:
+        raise failures[0]
+
+
+@lru_cache(1)
+def _openmp() -> ctypes.CDLL | None:
+    """The OpenMP library that PyTorch has loaded, or None where its threads are of another kind."""
+    try:
+        mapped = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
+    except OSError:
+        return None
+    beside_torch = Path(torch.__file__).parent.parent
+    for path in sorted(mapped, key=lambda path: (beside_torch not in path.parents, path)):
+        if path.name.startswith(("libgomp", "libiomp")):
+            library = ctypes.CDLL(str(path))
+            if hasattr(library, "GOMP_parallel"):
+                return library
+    return None
 
 
 @lru_cache(1)

@@ -26,6 +26,11 @@ def lines(x: Tensor) -> Floats:
     return whole
 
 
+def numbers(dtype: torch.dtype, k: float, alpha: float, beta: float) -> Floats:
+    """What compiled code calls `wide`: k, alpha, beta, 0, 1, 1/4, 5/32, in the kind that sums are kept in."""
+    return np.array([k, alpha, beta, 0, 1, 1 / 4, 5 / 32], WIDE[dtype])
+
+
 @compiled
 def read(source: Floats, into: Floats, half: bool) -> None:
     """A line of numbers, widened from bf16 where it is that."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.kernels.after_convolution import Following
-from alexnet.kernels.response_norm import within_map
+from alexnet.kernels.within_map import within_map
 from alexnet.network.layers import (
     AveragePool,
     Convolution,

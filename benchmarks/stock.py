@@ -1,0 +1,112 @@
+"""The sides that ours is compared with: what a careful person writes with PyTorch's own modules.
+
+B0   the paper's network in float32, PyTorch's defaults
+B1   the best settings: channels last, fused SGD, and bf16 products where the machine has units for them
+B2   B1 under torch.compile
+T    the one-weird-trick network, which has no normalization, under B1's settings
+"""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet.runtime.devices import Machine
+
+
+def paper_network() -> nn.Module:
+    """The paper's layers from stock modules; its normalization crosses the towers, which costs nothing more."""
+
+    def norm() -> nn.Module:
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # PyTorch divides alpha by 5
+
+    network = nn.Sequential(
+        nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(),
+        nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000),
+    )  # fmt: skip
+    return _started(network)
+
+
+def one_weird_trick() -> nn.Module:
+    """torchvision's AlexNet."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2),
+        nn.Flatten(), nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(),
+        nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000),
+    )  # fmt: skip
+    return _started(network)
+
+
+def _started(network: nn.Module) -> nn.Module:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01)
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def step_of(
+    network: nn.Module, machine: Machine, *, tuned: bool, compiled: bool = False
+) -> Callable[[Tensor, Tensor], Any]:
+    """A whole training step, update included: images and labels in."""
+    network = network.to(machine.device)
+    if tuned:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sgd = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=0.0005, fused=True if tuned else None)
+    forward: Any = torch.compile(network) if compiled else network
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        sgd.zero_grad(set_to_none=True)
+        with torch.autocast(machine.device.type, torch.bfloat16, enabled=tuned and machine.products == torch.bfloat16):
+            loss = F.cross_entropy(forward(images).float(), labels)
+        loss.backward()
+        sgd.step()
+        return loss
+
+    return step
+
+
+def finished(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def interleaved(sides: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each side, in turn, after two calls that do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(-2, repeats):
+        for name, work in sides.items():
+            finished(device)
+            started = time.perf_counter()
+            work()
+            finished(device)
+            if repeat >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ceilings(machine: Machine, repeats: int = 7) -> dict[str, float]:
+    """The fastest this machine multiplies matrices (in the network's kind) and copies memory, in this run."""
+    side, floats = (8192, 2**30) if machine.device.type == "cuda" else (2048, 2**26)
+    a = torch.randn(side, side, device=machine.device).to(machine.products)
+    source = torch.randn(floats, device=machine.device)
+    into = torch.empty_like(source)
+    seconds = interleaved({"matmul": lambda: a @ a, "copy": lambda: into.copy_(source)}, repeats, machine.device)
+    return {
+        "matmul_tflops": 2 * side**3 / median(seconds["matmul"]) / 1e12,
+        "copy_gbps": 2 * 4 * floats / median(seconds["copy"]) / 1e9,
+    }

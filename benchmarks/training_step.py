@@ -1,0 +1,107 @@
+"""A whole training step of the full network, update included: ours against PyTorch's, interleaved in one process.
+
+    python benchmarks/training_step.py [--lineage paper] [--batch 128] [--repeats 20] [--without b2]
+
+Sides: `stock.py` says what B0, B1, B2 and T are. Ours is the step that `alexnet train` takes, without the reading of
+pictures. First the results are compared: loss and gradients of the fast path against PyTorch's operations one by one.
+Last line: one JSON object, images a second.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from statistics import median
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alexnet.kernels import after_convolution, update_rule
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.listing import totals
+from alexnet.runtime.devices import Machine, this_machine
+from alexnet.training.recipe import Learning
+from alexnet.training.update import Update
+from stock import ceilings, interleaved, one_weird_trick, paper_network, step_of
+
+
+def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor, Tensor], Tensor]]:
+    """The network and its step."""
+    network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    update = Update(network, Learning(), machine.products)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        network.zero_grad(set_to_none=True)
+        with machine.precision():
+            logits = network(images, (0, 0))
+        loss = F.cross_entropy(logits.float(), labels)
+        loss.backward()
+        update.step(lambda layer, bias: 0.01)
+        return loss
+
+    return network, step
+
+
+def differences(lineage: str, machine: Machine, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """The largest relative difference of loss and of any gradient, fast path to plain path, before any update."""
+    found = []
+    for available in (True, False):
+        with patch.object(after_convolution, "AVAILABLE", available), patch.object(update_rule, "AVAILABLE", available):
+            network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            with machine.precision():
+                loss = F.cross_entropy(network(images, (0, 0)).float(), labels)
+            loss.backward()
+            found.append((loss.item(), [p.grad for p in network.parameters() if p.grad is not None]))
+    (fast, gradients), (plain, witnesses) = found
+    apart = [((g - w).norm() / w.norm()).item() for g, w in zip(gradients, witnesses, strict=True)]
+    return {"loss": abs(fast - plain) / plain, "gradients": max(apart)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lineage", default="paper")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--without", nargs="*", default=[], help="sides to leave out")
+    options = parser.parse_args()
+    machine, batch = this_machine(), options.batch
+    limits = ceilings(machine)
+    images = torch.randn(batch, 3, 224, 224, device=machine.device) * 60
+    images = images.contiguous(memory_format=torch.channels_last)
+    ordinary, labels = images.contiguous(), torch.randint(0, 1000, (batch,), device=machine.device)
+    apart = differences(options.lineage, machine, images[:16], labels[:16])
+    network, ours = our_step(options.lineage, machine)
+    makers: dict[str, Callable[[], Callable[[Tensor, Tensor], object]]] = {
+        "ours": lambda: ours,
+        "b0": lambda: step_of(paper_network(), machine, tuned=False),
+        "b1": lambda: step_of(paper_network(), machine, tuned=True),
+        "b2": lambda: step_of(paper_network(), machine, tuned=True, compiled=True),
+        "t": lambda: step_of(one_weird_trick(), machine, tuned=True),
+    }
+    steps = {name: make() for name, make in makers.items() if name not in options.without}
+    sides = {
+        name: (lambda step=step, name=name: step(ordinary if name == "b0" else images, labels))  # type: ignore[misc]
+        for name, step in steps.items()
+    }
+    seconds = interleaved(sides, options.repeats, machine.device)
+    paces = {name: batch / median(values) for name, values in seconds.items()}
+    multiply_adds = totals(network.lineage)["multiply_adds"]
+    conv1 = next(row.multiply_adds for row in network.lineage.table() if row.layer.learns)
+    flops = 2 * (3 * multiply_adds - conv1)  # the images' own gradient is not computed
+    share = paces["ours"] * flops / 1e12 / limits["matmul_tflops"]
+
+    print(f"{options.lineage}, batches of {batch}, on {machine}; medians of {options.repeats} interleaved")
+    print(f"matrix product {limits['matmul_tflops']:.3f} TFLOP/s, copy {limits['copy_gbps']:.1f} GB/s")
+    print(f"fast against plain: loss {apart['loss']:.1e}, gradients {apart['gradients']:.1e}, relative")
+    for name, pace in paces.items():
+        slow, quick = batch / max(seconds[name]), batch / min(seconds[name])
+        print(f"  {name:5} {pace:9.1f} images/s ({slow:.1f} to {quick:.1f})   ours is {paces['ours'] / pace:.2f} times")
+    print(f"  ours reaches {share:.0%} of the matrix product's rate")
+    record = paces | limits | {"share_of_matmul": share, "batch": batch, "lineage": options.lineage}
+    print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in record.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The 2012 program's second normalization, over a patch of the same map, in few passes over memory.
+
+An image's energies and their sums stay in the cache: down the rows, then along them, both as long sweeps.
+`response_norm.within_map` says the same by PyTorch's own operations, and takes over where nothing is compiled.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.kernels import response_norm
+from alexnet.kernels.compiled import AVAILABLE, compiled
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.lines import WIDE, Floats, lines, numbers, powers, read, write
+
+
+def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> Tensor:
+    """Divide by (k + alpha * energy of a `size` x `size` patch of the same map, clipped at the border) ^ beta.
+
+    x         float[N, C, H, W]
+    returns   float[N, C, H, W]
+    """
+    if not AVAILABLE or x.device.type != "cpu" or x.dtype not in WIDE:
+        return response_norm.within_map(x, size=size, k=k, alpha=alpha, beta=beta)
+    normalized: Tensor = _WithinMap.apply(x, size // 2, k, alpha, beta)
+    return normalized
+
+
+class _WithinMap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, reach: int, k: float, alpha: float, beta: float) -> Tensor:  # type: ignore[override]
+        x = x.contiguous(memory_format=torch.channels_last)
+        y = torch.empty_like(x)
+        ctx.rest = (numbers(x.dtype, k, alpha, beta), x.dtype == torch.bfloat16, reach)
+        on_all_cores(_forward, len(x), lines(x), lines(y), *ctx.rest)
+        ctx.save_for_backward(x)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        g = g.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        gradient = torch.empty_like(x)
+        on_all_cores(_backward, len(x), lines(x), lines(g), lines(gradient), *ctx.rest)
+        return gradient, None, None, None, None
+
+
+@compiled
+def _patch_sums(rows: Floats, row: int, reach: int, maps: int, down: Floats, s: Floats) -> None:
+    """s: at each place of the row, the sum over its patch of `rows`, [H, W * maps]; `down` holds anything."""
+    line = rows.shape[1]
+    down[:] = rows[row]
+    for other in range(max(0, row - reach), min(row + reach + 1, rows.shape[0])):
+        if other != row:
+            their = rows[other]
+            for i in range(line):
+                down[i] += their[i]
+    s[:] = down
+    for step in range(maps, min(reach * maps + 1, line), maps):
+        left, right, own_left, own_right = down[: line - step], down[step:], s[step:], s[: line - step]
+        for i in range(line - step):
+            own_left[i] += left[i]
+        for i in range(line - step):
+            own_right[i] += right[i]
+
+
+@compiled
+def _divisors(energies: Floats, row: int, reach: int, maps: int, wide: Floats, p: Floats, d: Floats) -> None:
+    """d = k + alpha * patch sums of the row's energies, p = d ^ -beta."""
+    k, alpha = wide[0], wide[1]
+    _patch_sums(energies, row, reach, maps, p, d)
+    for i in range(d.shape[0]):
+        d[i] = k + alpha * d[i]
+    powers(d, p, wide)
+
+
+@compiled
+def _energies(x: Floats, v: Floats, e: Floats, half: bool) -> None:
+    """An image's activities, widened, and their squares: [H, W * maps]."""
+    for row in range(x.shape[0]):
+        activity, energy = v[row], e[row]
+        read(x[row].reshape(activity.shape[0]), activity, half)
+        for i in range(activity.shape[0]):
+            energy[i] = activity[i] * activity[i]
+
+
+@compiled
+def _forward(first: int, last: int, x: Floats, y: Floats, wide: Floats, half: bool, reach: int) -> None:
+    """The images `first` to `last`."""
+    _, height, width, maps = x.shape
+    line = width * maps
+    v, e = np.empty((height, line), wide.dtype), np.empty((height, line), wide.dtype)
+    p, d = np.empty(line, wide.dtype), np.empty(line, wide.dtype)
+    for image in range(first, last):
+        _energies(x[image], v, e, half)
+        for row in range(height):
+            _divisors(e, row, reach, maps, wide, p, d)
+            activity = v[row]
+            for i in range(line):
+                p[i] *= activity[i]
+            write(p, y[image, row].reshape(line), half)
+
+
+@compiled
+def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, wide: Floats, half: bool,
+              reach: int) -> None:  # fmt: skip
+    """The images `first` to `last`: g d^-beta - 2 alpha beta x * patch sums of g x d^(-beta - 1)."""
+    _, height, width, maps = x.shape
+    line, factor = width * maps, (wide[1] + wide[1]) * wide[2]
+    v, e = np.empty((height, line), wide.dtype), np.empty((height, line), wide.dtype)
+    direct, shared = np.empty((height, line), wide.dtype), np.empty((height, line), wide.dtype)
+    p, d = np.empty(line, wide.dtype), np.empty(line, wide.dtype)
+    for image in range(first, last):
+        _energies(x[image], v, e, half)
+        for row in range(height):
+            _divisors(e, row, reach, maps, wide, p, d)
+            activity, own, theirs = v[row], direct[row], shared[row]
+            read(g[image, row].reshape(line), own, half)
+            for i in range(line):
+                own[i] *= p[i]
+            for i in range(line):
+                theirs[i] = own[i] * activity[i] / d[i]
+        for row in range(height):
+            _patch_sums(shared, row, reach, maps, p, d)
+            activity, own = v[row], direct[row]
+            for i in range(line):
+                own[i] -= factor * activity[i] * d[i]
+            write(own, gradient[image, row].reshape(line), half)

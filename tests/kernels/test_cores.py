@@ -1,0 +1,66 @@
+"""Shares of a kernel's work: every number once, on any number of threads, PyTorch's or our own; failures come back."""
+
+import sys
+from threading import Lock, get_ident
+
+import pytest
+import torch
+
+from alexnet.kernels import cores
+from alexnet.kernels.cores import on_all_cores
+
+
+@pytest.fixture(params=["PyTorch's", "our own"])
+def threads(request, monkeypatch):
+    if request.param == "our own":
+        monkeypatch.setattr(cores, "_openmp", lambda: None)
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100])
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_every_number_is_worked_on_once(threads, number, count):
+    threads(number)
+    done, lock = [], Lock()
+
+    def kernel(first, last, word):
+        assert word == "argument"
+        with lock:
+            done.extend(range(first, last))
+
+    on_all_cores(kernel, count, "argument")
+    assert sorted(done) == list(range(count))
+
+
+def test_two_threads_take_part(threads):
+    threads(2)
+    torch.randn(512, 512) @ torch.randn(512, 512)  # PyTorch has begun its threads
+    seen, lock = set(), Lock()
+
+    def kernel(first, last):
+        if first < last:
+            with lock:
+                seen.add(get_ident())
+
+    on_all_cores(kernel, 10)
+    assert len(seen) in (1, 2)  # a pool's first thread may be done before the second begins
+    if cores._openmp():
+        assert len(seen) == 2
+
+
+def test_a_failure_in_another_thread_is_raised_here(threads):
+    threads(2)
+
+    def kernel(first, last):
+        if last == 10:
+            raise ZeroDivisionError("the last one")
+
+    with pytest.raises(ZeroDivisionError, match="the last one"):
+        on_all_cores(kernel, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch has other threads")
+def test_pytorchs_own_threads_are_found_here():
+    assert cores._openmp() is not None
