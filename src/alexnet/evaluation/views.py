@@ -1,5 +1,8 @@
 """Section 4.1: what judging looks at: the central patch, or five patches and their reflections."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -7,6 +10,7 @@ from alexnet.data.augment import Images, view
 from alexnet.data.decode import Pixels
 from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
+from alexnet.evaluation.overlapping import front, logits_of_views
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import DivergedError, UsageError
@@ -42,17 +46,29 @@ def probabilities(
     nothing is then said about any image.
     """
     network.eval()
-    total = None
     looked_at = views(images, count)
-    shown = Presentation(images, statistics, machine.device)
-    whole = torch.from_numpy(squares).to(machine.device)
-    for (top, left), mirrored in looked_at:
-        patches = whole[:, top : top + images.patch, left : left + images.patch]
-        with machine.precision():
-            logits = network(shown(patches, view(images, len(squares), (top, left), mirrored)))
-        shares = torch.softmax(logits.float(), 1)
-        total = shares if total is None else total + shares
-    assert total is not None
+    with machine.precision():
+        logits = _logits(network, torch.from_numpy(squares).to(machine.device), images, statistics, looked_at)
+        total = sum((torch.softmax(each.float(), 1) for each in logits), start=torch.zeros(()))
     if not torch.isfinite(total).all():
         raise DivergedError("the network's probabilities: not finite; train again with a smaller --learning.rate")
     return (total / len(looked_at)).cpu()
+
+
+def _logits(
+    network: AlexNet, whole: Tensor, images: Images, statistics: Statistics, looked_at: list[View]
+) -> Iterator[Tensor]:
+    """Of each view, in any order; what views share is computed once, where their mean is that of their own place."""
+    corners = [corner for corner, mirrored in looked_at if not mirrored]
+    shared = front(network, images.patch, corners) if len(corners) > 1 and images.mean == "at-patch" else None
+    if shared is None:
+        shown = Presentation(images, statistics, whole.device)
+        for (top, left), mirrored in looked_at:
+            patches = whole[:, top : top + images.patch, left : left + images.patch]
+            yield network(shown(patches, view(images, len(whole), (top, left), mirrored)))
+        return
+    shown = Presentation(replace(images, patch=images.side), statistics, whole.device)
+    for mirrored in sorted({mirrored for _, mirrored in looked_at}):
+        # The corners of a square lie in the mirrored one as in the square itself.
+        seen = shown(whole, view(images, len(whole), (0, 0), mirrored))
+        yield from logits_of_views(network, shared, seen, images.patch, corners)

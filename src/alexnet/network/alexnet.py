@@ -52,8 +52,11 @@ class AlexNet(nn.Module):
         dropout_seed   (seed, step): the masks are a function of it and the layer; PyTorch's own generator without it
         returns        float[N, classes]
         """
-        x = images
-        for numbers, together in self.stages:
+        return self.stage(0, None, images, dropout_seed)
+
+    def stage(self, first: int, last: int | None, x: Tensor, dropout_seed: tuple[int, int] | None = None) -> Tensor:
+        """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
+        for numbers, together in self.stages[first:last]:
             if together and not any(self._module(number)._forward_hooks for number in numbers):
                 x = together(x)
                 continue
