@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels import after_convolution, update_rule
+from alexnet.kernels import after_convolution, choice, within_map
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.runtime.devices import Machine, this_machine
@@ -46,8 +46,8 @@ def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor,
 def differences(lineage: str, machine: Machine, images: Tensor, labels: Tensor) -> dict[str, float]:
     """The largest relative difference of loss and of any gradient, fast path to plain path, before any update."""
     found = []
-    for available in (True, False):
-        with patch.object(after_convolution, "AVAILABLE", available), patch.object(update_rule, "AVAILABLE", available):
+    for chosen in (choice.way, lambda x: "plain"):
+        with patch.object(after_convolution, "way", chosen), patch.object(within_map, "way", chosen):
             network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             with machine.precision():
                 loss = F.cross_entropy(network(images, (0, 0)).float(), labels)

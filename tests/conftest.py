@@ -1,5 +1,6 @@
 """What several rooms' tests begin with: made-up pictures, a small finished run, the command line called in-process."""
 
+import os
 import re
 import resource
 import shutil
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from alexnet.command_line import main
@@ -18,6 +20,9 @@ from alexnet.training.progress import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.recipes import RECIPES
 from alexnet.training.train import train
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is first imported
 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 170, 60), "red": (200, 50, 40)}
 

@@ -10,7 +10,7 @@ from alexnet.kernels.update_rule import CHUNK, move
 @pytest.fixture(params=["compiled", "plain"])
 def way(request, monkeypatch):
     if request.param == "plain":
-        monkeypatch.setattr(update_rule, "AVAILABLE", False)
+        monkeypatch.setattr(update_rule, "way", lambda x: "plain")
         monkeypatch.setattr(update_rule, "PIECE", 1000)
 
 

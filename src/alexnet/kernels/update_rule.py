@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet.kernels.compiled import AVAILABLE, compiled
+from alexnet.kernels.choice import way
+from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lines import WIDE, Floats, read, write
 
@@ -25,7 +26,7 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
         gradient = torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
     flat = [each if each is None else _flat(each) for each in (weight, velocity, gradient, copy)]
     halves = [each for each in (gradient, copy) if each is not None and each.dtype == torch.bfloat16]
-    if AVAILABLE and weight.device.type == "cpu" and (weight.dtype == torch.float32 or not halves):
+    if way(weight) == "numba" and (weight.dtype == torch.float32 or not halves):
         numbers = np.array([momentum, decay * rate, rate], WIDE[weight.dtype])
         w, v, g, c = (_numbers(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
         chunks = -(-len(w) // CHUNK)

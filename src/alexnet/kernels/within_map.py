@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels import response_norm
-from alexnet.kernels.compiled import AVAILABLE, compiled
+from alexnet.kernels.choice import way
+from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import WIDE, Floats, lines, numbers, powers, read, write
+from alexnet.kernels.lines import Floats, lines, numbers, powers, read, write
 
 
 def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> Tensor:
@@ -22,7 +23,7 @@ def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> 
     x         float[N, C, H, W]
     returns   float[N, C, H, W]
     """
-    if not AVAILABLE or x.device.type != "cpu" or x.dtype not in WIDE:
+    if way(x) != "numba":
         return response_norm.within_map(x, size=size, k=k, alpha=alpha, beta=beta)
     normalized: Tensor = _WithinMap.apply(x, size // 2, k, alpha, beta)
     return normalized

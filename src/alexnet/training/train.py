@@ -10,6 +10,7 @@ from alexnet.data.decode import Pixels
 from alexnet.data.pictures import Dataset, check_learnable, fingerprints
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
+from alexnet.kernels import choice
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.runtime import checkpoint
@@ -60,8 +61,9 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     parameters = totals(table)["parameters"]
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}")  # fmt: skip
-    for notice in dataset.notices:
-        display.say(notice)
+    for notice in (*dataset.notices, choice.notice(machine.device)):
+        if notice:
+            display.say(notice)
     if dataset.shape and dataset.shape != recipe.images.shape:
         display.say(f"the store was {dataset.shape}, the recipe says {recipe.images.shape}: the store's it is")
     if not len(dataset.held_out):

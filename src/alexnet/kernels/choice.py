@@ -1,0 +1,32 @@
+"""Which form of a kernel computes: the one place that decides."""
+
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alexnet.kernels.compiled import AVAILABLE
+
+Way = Literal["numba", "triton", "plain"]
+TRITON = find_spec("triton") is not None
+ON_CPU = (torch.float32, torch.float64, torch.bfloat16)
+ON_CUDA = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def way(x: Tensor) -> Way:
+    """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one."""
+    if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
+        return "numba"
+    if TRITON and x.device.type == "cuda" and x.dtype in ON_CUDA:
+        return "triton"
+    return "plain"
+
+
+def notice(device: torch.device) -> str | None:
+    """What people are told where no kernel is compiled: the results are the same."""
+    if way(torch.empty(0, device=device)) != "plain":
+        return None
+    package = {"cpu": "numba", "cuda": "triton"}.get(device.type)
+    remedy = f"; pip install {package}" if package else ""
+    return f"no compiled kernels here: the same results, several times slower{remedy}"
