@@ -80,11 +80,11 @@ def made_up(folder: Path, count: int) -> None:
         Image.fromarray((pixels + 127).clip(0, 255).astype(np.uint8)).save(place / f"{number}.jpg", quality=92)
 
 
-def repeated(photos: Path, folder: Path) -> list[Path]:
-    """The photographs as 256 x 256 JPEGs of quality 90, over and over up to COUNT, as files in class folders."""
+def repeated(photos: Path, folder: Path, count: int) -> list[Path]:
+    """The photographs as 256 x 256 JPEGs of quality 90, over and over, `count` of them, as files in class folders."""
     files = sorted(file for file in photos.glob("*/*") if file.is_file())
     stored = []
-    for number in range(COUNT):
+    for number in range(count):
         source = files[number % len(files)]
         target = folder / source.parent.name / f"{number:05}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def main() -> None:
         photos = options.photos or folder / "photos"
         if not options.photos:
             made_up(photos, 256)
-        files = repeated(photos, folder / "squares")
+        files = repeated(photos, folder / "squares", COUNT)
         paces = measured(photos, files, folder, machine.device)
     medians = {name: median(values) for name, values in paces.items()}
     print(f"{machine}; batches of {BATCH}; medians of {REPEATS} interleaved, images/s (smallest to largest)")
