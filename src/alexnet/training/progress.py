@@ -59,7 +59,7 @@ class Display:
         self.error: float | None = None
         self.waiting = 0.0  # share of the last line's time that the steps waited for pictures
         self.last_plain = 0.0
-        self.working, self.work_began, self.work_before = "", 0.0, 0
+        self.working, self.work_began, self.work_before, self.work_done = "", 0.0, 0, 0
         self.total_steps = self.steps_an_epoch = 0
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"),
@@ -91,8 +91,9 @@ class Display:
     def work(self, what: str, done: int, total: int) -> None:
         """Progress of anything countable: reading pictures, judging."""
         now = time.monotonic()
-        if what != self.working:
+        if what != self.working or done < self.work_done:  # other work, or the same begun again
             self.working, self.work_began, self.work_before = what, now, done
+        self.work_done = done
         said = f"{done:,} of {total:,}"
         if now > self.work_began + 1 and done > self.work_before:
             pace = (done - self.work_before) / (now - self.work_began)
