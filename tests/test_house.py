@@ -37,6 +37,7 @@ DOORS = {
     "pickle": ("data/layouts/cifar10.py",),
     "simplejpeg": ("data/decode.py",),
     "numba": ("kernels/compiled.py",),
+    "llvmlite": ("kernels/compiled.py",),
     "triton": ("kernels/after_convolution_triton.py",),
     "isal": ("kernels/checksum.py",),
     "scipy": ("data/layouts/ilsvrc.py",),

@@ -9,7 +9,12 @@ import pytest
 from alexnet.kernels.compiled import AVAILABLE
 
 MODULE = """
+import os
+from alexnet.kernels import compiled as door
 from alexnet.kernels.compiled import AVAILABLE, compiled
+
+if "SOURCES" in os.environ:  # as if another file of the kernels had changed
+    door._sources = lambda: os.environ["SOURCES"]
 
 @compiled
 def doubled(number):
@@ -54,6 +59,14 @@ def test_damaged_machine_code_is_made_anew_and_kept_again(doubled, tmp_path, end
         file.write_bytes(rest)
     assert doubled() == COMPILED
     assert doubled() == FOUND
+
+
+@needs_numba
+def test_a_change_in_what_a_kernel_calls_is_noticed(doubled):
+    """Numba's own cache would go on with the old one: it looks at the caller's file only."""
+    doubled()
+    assert doubled() == FOUND
+    assert doubled(SOURCES="changed") == COMPILED
 
 
 @needs_numba

@@ -64,7 +64,8 @@ class _Followed(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         (images, maps), (size, stride) = x.shape[:2], what.pool
         rows, columns = (1 + -(-(side - size) // stride) for side in x.shape[2:])
-        out = x.new_empty((images, maps, rows, columns)).contiguous(memory_format=torch.channels_last)
+        shape = images, maps, rows, columns
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         # Without a pooling or a rectifier behind it everything passes: no bytes are kept.
         passes = size == 1 and not what.last
         kept = (0, 0, 0, 0) if passes else (images, rows, columns, maps)

@@ -1,7 +1,8 @@
 """What follows a convolution, on the processor: line by line through the cache, compiled by Numba.
 
 An image's rows are normalized into a few that stay in the cache, and pooled from there. The backward normalizes them
-again, and writes one gradient.
+again, and writes one gradient. A pixel's maps lie apart by towers there (`lines.py`): its numbers begin at the row's
+`gap` + its column * `apart`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,21 @@ from torch import Tensor
 
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, lines, normalize, normalize_back, numbers, pass_back, read, rectify, write
+from alexnet.kernels.lines import (
+    Floats,
+    gather,
+    known,
+    lines,
+    normalize,
+    normalize_back,
+    numbers,
+    pass_back,
+    spread,
+)
 
 if TYPE_CHECKING:
     from alexnet.kernels.after_convolution import Following
 
-BLOCK = 1536  # activities normalized together: their energies, sums and results stay in the first cache
 NOBODY = 255  # in place of a winner where the rectifier behind the pooling let nothing through
 
 
@@ -40,7 +50,7 @@ def _numbers(x: Tensor, what: "Following") -> tuple[Any, ...]:
         x.dtype == torch.bfloat16,
         what.rectified,
         what.last,
-        x.shape[1] // towers,
+        x.shape[1] // towers if n else x.shape[1],
         n // 2,
         n - 1 - n // 2 if n else 0,
         n > 0,
@@ -49,18 +59,19 @@ def _numbers(x: Tensor, what: "Following") -> tuple[Any, ...]:
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], wide: Floats, half: bool,
+def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], numbers: Floats, half: bool,
              rectified: bool, rectified_last: bool, share: int, below: int, above: int, normalized: bool,
              size: int, stride: int) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns = out.shape[1], out.shape[2]
-    zero = wide[3]
-    line = width * maps
-    block = max(1, BLOCK // maps) * maps
-    ring = np.empty((size, line), wide.dtype)
-    e, s = np.empty(block, wide.dtype), np.empty(block, wide.dtype)
-    best, place, whole = np.empty(maps, wide.dtype), np.empty(maps, np.int32), np.empty(line, wide.dtype)
+    wide, gap = known(numbers), max(below, above)
+    zero, infinity = wide[3], wide[10]
+    least = zero if rectified else -infinity
+    apart = maps // share * (share + gap)
+    ring = np.zeros((size, gap + width * apart), numbers.dtype)
+    v, d = np.zeros_like(ring[0]), np.empty_like(ring[0])
+    best, place = np.zeros(gap + columns * apart, numbers.dtype), np.zeros(gap + columns * apart, np.int32)
     passes = size == 1 and not rectified_last
     for image in range(first, last):
         ready = 0
@@ -68,66 +79,63 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
             top = row * stride
             bottom = min(top + size, height)
             while ready < bottom:
-                given, y = x[image, ready].reshape(line), ring[ready % size]
-                read(given, y, half)
-                if rectified:
-                    rectify(y, zero)
+                own = ring[ready % size]
+                given = v if normalized else own
+                spread(x[image, ready].reshape(width * maps), given, half, share, gap, least)
                 if normalized:
-                    for start in range(0, line, block):
-                        v = y[start : start + block]
-                        normalize(v, e[: v.shape[0]], s[: v.shape[0]], share, below, above, wide)
+                    normalize(given, d, own, below, above, wide, half)
                 ready += 1
             if passes:
-                write(ring[top % size], out[image, row].reshape(line), half)
+                gather(ring[top % size], out[image, row].reshape(width * maps), half, share, gap)
                 continue
             for column in range(columns):
                 left, right = column * stride, min(column * stride + size, width)
+                here = slice(gap + column * apart, gap + (column + 1) * apart)
                 if size == 3:
-                    _largest_of_nine(ring, top, bottom, left, right, maps, best, place)
+                    _largest_of_nine(ring, top, bottom, gap + left * apart, gap + (right - 1) * apart,
+                                     best[here], place[here])  # fmt: skip
                 else:
-                    _largest(ring, top, bottom, left, right, maps, best, place)
-                if rectified_last:
-                    for i in range(maps):
-                        place[i] = np.int32(NOBODY) if best[i] <= zero else place[i]
-                        best[i] = zero if best[i] < zero else best[i]
-                whole[column * maps : (column + 1) * maps] = best
-                kept = winners[image, row, column]
-                for i in range(maps):
-                    kept[i] = place[i]
-            write(whole, out[image, row].reshape(columns * maps), half)
+                    _largest(ring, top, bottom, left, right, gap, best[here], place[here])
+            if rectified_last:
+                for i in range(best.shape[0]):
+                    place[i] = np.int32(NOBODY) if best[i] <= zero else place[i]
+                for i in range(best.shape[0]):
+                    best[i] = zero if best[i] < zero else best[i]
+            gather(best, out[image, row].reshape(columns * maps), half, share, gap)
+            gather(place, winners[image, row].reshape(columns * maps), False, share, gap)
 
 
 @compiled
-def _largest(ring: Floats, top: int, bottom: int, left: int, right: int, maps: int, best: Floats,
+def _largest(ring: Floats, top: int, bottom: int, left: int, right: int, gap: int, best: Floats,
              place: NDArray[np.int32]) -> None:  # fmt: skip
     """The largest activity of each map in a window, and its place counted row by row; the first one of equals."""
-    size = ring.shape[0]
+    size, apart = ring.shape[0], best.shape[0]
     for r in range(top, bottom):
         for c in range(left, right):
-            code, at = np.int32((r - top) * size + c - left), ring[r % size][c * maps : (c + 1) * maps]
+            code, at = np.int32((r - top) * size + c - left), ring[r % size][gap + c * apart : gap + (c + 1) * apart]
             if code == 0:
-                best[:] = at
-                place[:] = code
+                for i in range(apart):
+                    best[i] = at[i]
+                    place[i] = code
             else:
-                for i in range(maps):  # what is not a number wins and stays, as in PyTorch
+                for i in range(apart):  # what is not a number wins and stays, as in PyTorch
                     wins = (at[i] > best[i]) | np.isnan(at[i])
                     best[i] = at[i] if wins else best[i]
                     place[i] = code if wins else place[i]
 
 
 @compiled
-def _largest_of_nine(ring: Floats, top: int, bottom: int, left: int, right: int, maps: int, best: Floats,
+def _largest_of_nine(ring: Floats, top: int, bottom: int, first: int, last: int, best: Floats,
                      place: NDArray[np.int32]) -> None:  # fmt: skip
-    """The same for the paper's window of 3, all nine at once. Past the map's edge stands its last line again: no later
-    equal wins."""
-    last_row, last_column = bottom - 1, (right - 1) * maps
-    first = left * maps
-    second, third = min(first + maps, last_column), min(first + 2 * maps, last_column)
+    """The same for the paper's window of 3, all nine at once, from the column that begins at `first` to that at `last`.
+    Past the map's edge stands its last line again: no later equal wins."""
+    apart, last_row = best.shape[0], bottom - 1
+    second, third = min(first + apart, last), min(first + 2 * apart, last)
     a, b, c = ring[top % 3], ring[min(top + 1, last_row) % 3], ring[min(top + 2, last_row) % 3]
-    a0, a1, a2 = a[first : first + maps], a[second : second + maps], a[third : third + maps]
-    b0, b1, b2 = b[first : first + maps], b[second : second + maps], b[third : third + maps]
-    c0, c1, c2 = c[first : first + maps], c[second : second + maps], c[third : third + maps]
-    for i in range(maps):
+    a0, a1, a2 = a[first : first + apart], a[second : second + apart], a[third : third + apart]
+    b0, b1, b2 = b[first : first + apart], b[second : second + apart], b[third : third + apart]
+    c0, c1, c2 = c[first : first + apart], c[second : second + apart], c[third : third + apart]
+    for i in range(apart):
         largest, where = a0[i], np.int32(0)
         largest, where = _larger(a1[i], 1, largest, where)
         largest, where = _larger(a2[i], 2, largest, where)
@@ -147,59 +155,59 @@ def _larger(one: Any, its: int, largest: Any, where: np.int32) -> tuple[Any, np.
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats, wide: Floats,
-              half: bool, rectified: bool, rectified_last: bool, share: int, below: int, above: int, normalized: bool,
-              size: int, stride: int) -> None:  # fmt: skip
+def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats,
+              numbers: Floats, half: bool, rectified: bool, rectified_last: bool, share: int, below: int, above: int,
+              normalized: bool, size: int, stride: int) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns = g.shape[1], g.shape[2]
-    zero = wide[3]
-    line = width * maps
-    block = max(1, BLOCK // maps) * maps
-    e, s = np.empty(block, wide.dtype), np.empty(block, wide.dtype)
-    v, down = np.empty(line, wide.dtype), np.empty(line, wide.dtype)
-    ring = np.empty(((size + stride - 1) // stride, columns * maps), wide.dtype)  # gradients of the rows that overlap
+    wide, gap = known(numbers), max(below, above)
+    zero, infinity = wide[3], wide[10]
+    least = zero if rectified else -infinity
+    apart = maps // share * (share + gap)
+    down = np.zeros(gap + width * apart, numbers.dtype)
+    v, d, e = np.zeros_like(down), np.empty_like(down), np.empty_like(down)
+    overlap = (size + stride - 1) // stride  # rows of windows that a row may lie in, with their gradients and winners
+    above_it = np.zeros((overlap, gap + columns * apart), numbers.dtype)
+    winning = np.zeros((overlap, gap + columns * apart), np.uint8)
     passes = size == 1 and not rectified_last
     for image in range(first, last):
         ready = 0
         for row in range(height):
             if passes:
-                read(g[image, row].reshape(line), down, half)
+                spread(g[image, row].reshape(width * maps), down, half, share, gap, -infinity)
             else:
-                for i in range(line):
+                for i in range(down.shape[0]):
                     down[i] = zero
                 over = min(row // stride, rows - 1)  # the lowest window that this row may lie in
                 while ready <= over:
-                    read(g[image, ready].reshape(columns * maps), ring[ready % ring.shape[0]], half)
+                    at = ready % overlap
+                    spread(g[image, ready].reshape(columns * maps), above_it[at], half, share, gap, -infinity)
+                    spread(winners[image, ready].reshape(columns * maps), winning[at], False, share, gap, np.uint8(0))
                     ready += 1
                 for window in range(max(0, (row - size) // stride + 1), over + 1):
-                    if row - window * stride >= size:
-                        continue
-                    _scatter(ring[window % ring.shape[0]], winners[image, window], down,
-                             (row - window * stride) * size, size, stride, width, maps, zero)  # fmt: skip
+                    if row - window * stride < size:
+                        _scatter(above_it[window % overlap], winning[window % overlap], down,
+                                 (row - window * stride) * size, size, stride, width, columns, gap, zero)  # fmt: skip
             if normalized or rectified:
-                read(x[image, row].reshape(line), v, half)
-            if rectified:
-                rectify(v, zero)
+                spread(x[image, row].reshape(width * maps), v, half, share, gap, least)
             if normalized:
-                for start in range(0, line, block):
-                    some, their = v[start : start + block], down[start : start + block]
-                    length = some.shape[0]
-                    normalize_back(some, their, e[:length], s[:length], share, below, above, wide)
+                normalize_back(v, down, d, e, below, above, wide, half)
             if rectified:
                 pass_back(down, v, zero)
-            write(down, gradient[image, row].reshape(line), half)
+            gather(down, gradient[image, row].reshape(width * maps), half, share, gap)
 
 
 @compiled
 def _scatter(g: Floats, winners: NDArray[np.uint8], down: Floats, code: int, size: int, stride: int, width: int,
-             maps: int, zero: Any) -> None:  # fmt: skip
+             columns: int, gap: int, zero: Any) -> None:  # fmt: skip
     """Add each window's gradient to the activity of this row that won it; `code` is that of the row's first column."""
-    for column in range(winners.shape[0]):
-        left = column * stride
-        their, won = g[column * maps : (column + 1) * maps], winners[column]
+    apart = (down.shape[0] - gap) // width
+    for column in range(columns):
+        left, window = column * stride, slice(gap + column * apart, gap + (column + 1) * apart)
+        their, won = g[window], winners[window]
         for c in range(left, min(left + size, width)):
-            at = down[c * maps : (c + 1) * maps]
+            at = down[gap + c * apart : gap + (c + 1) * apart]
             here = np.uint8(code + c - left)
-            for i in range(maps):
+            for i in range(apart):
                 at[i] += their[i] if won[i] == here else zero

@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 numba: Any
 FunctionCache: Any
 try:
     import numba
+    from llvmlite.binding import get_host_cpu_features
     from numba.core.caching import FunctionCache
 
     AVAILABLE = not numba.config.DISABLE_JIT
+    if numba.config.CPU_FEATURES is None and AVAILABLE:
+        # LLVM keeps to vectors half as wide on Intel's AVX-512, for the sake of code that only now and then uses them.
+        numba.config.CPU_FEATURES = get_host_cpu_features().flatten() + ",-prefer-256-bit"
 except Exception:  # missing, or broken in one of the many ways of a compiler: each kernel has another way
     FunctionCache, AVAILABLE = object, False
 
@@ -28,8 +35,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return whole
 
 
+@lru_cache(1)
+def _sources() -> str:
+    """A digest of all kernels' source: Numba looks at a function's own file, and not at those of what it calls."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 class _Kept(FunctionCache):  # type: ignore[misc]
     """Numba's cache, of which nothing is an error: what is damaged is made anew, what has no room is not kept."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = self._cache_file._source_stamp, _sources()
 
     def load_overload(self, *which: Any) -> Any:
         """The machine code for these types, or None."""

@@ -1,7 +1,9 @@
 """Lines of activities in the cache, for compiled code: widened from bf16, normalized across maps, rounded again.
 
-A line holds many pixels' maps one after the other, so its sweeps are long enough for vectors. Written so that each
-sweep reads and writes different arrays or one: what may overlap is not vectorized.
+A line holds many pixels' maps one after the other, so its sweeps are long enough for vectors. What is normalized lies
+apart: zeros before, between and behind the towers' shares of each pixel's maps, as many as a window reaches over their
+ends, so that a sweep needs no ends. Each sweep reads and writes different arrays or one: what may overlap is not
+vectorized. (What is not a number may pass over the zeros into the next share's gradients; nothing else does.)
 """
 
 from typing import Any
@@ -15,6 +17,8 @@ from alexnet.kernels.compiled import compiled
 
 Floats = NDArray[Any]
 NEARLY = np.int32(0x6F14E000)  # the constant with the smallest largest error, 4.4 %, over four octaves
+# (1 - r)^-1/4 as a + b r + c r^2 + d r^3, with the smallest largest error, 0.0011 %, for the r that constant leaves
+FITTED = (0.9999892, 0.250031, 0.159122, 0.1165411)
 # In which kind sums are kept; bf16 is seen by compiled code as uint16.
 WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
 
@@ -27,80 +31,72 @@ def lines(x: Tensor) -> Floats:
 
 
 def numbers(dtype: torch.dtype, k: float, alpha: float, beta: float) -> Floats:
-    """What compiled code calls `wide`: k, alpha, beta, 0, 1, 1/4, 5/32, in the kind that sums are kept in."""
-    return np.array([k, alpha, beta, 0, 1, 1 / 4, 5 / 32], WIDE[dtype])
+    """What a kernel is given: k, alpha, beta, 0, 1, 1/4, FITTED and infinity, in the kind that sums are kept in.
+
+    (LLVM chooses between numbers by vectors where it does not know that one of them is 0.)
+    """
+    return np.array([k, alpha, beta, 0, 1, 1 / 4, *FITTED, np.inf], WIDE[dtype])
+
+
+@compiled
+def known(n: Floats) -> tuple[Any, ...]:
+    """The same, `wide` below: no longer in memory, where a sweep might write over them."""
+    return n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]
+
+
+@compiled
+def spread(source: Floats, into: Floats, half: bool, share: int, gap: int, least: Any) -> None:
+    """A line of numbers, widened from bf16 where it is that, to where it lies apart: `gap` numbers before, between and
+    behind the shares. What is below `least` becomes that: 0 is the rectifier; what is not a number stays so.
+
+    (Loops stand here, not in a function for each share: slices that are handed on are counted.)
+    """
+    to = gap
+    for start in range(0, source.shape[0], share):
+        given, taken = source[start : start + share], into[to : to + share]
+        if half:
+            for i in range(share):
+                taken[i] = np.maximum(np.uint32(np.uint32(given[i]) << np.uint32(16)).view(np.float32), least)
+        else:
+            for i in range(share):
+                taken[i] = np.maximum(given[i], least)
+        to += share + gap
+
+
+@compiled
+def gather(source: Floats, into: Floats, half: bool, share: int, gap: int) -> None:
+    """The other way, without what lies between; rounded to bf16 (to the nearest, ties to even) if it becomes that."""
+    at = gap
+    if half:
+        bits = source.view(np.uint32)
+        for start in range(0, into.shape[0], share):
+            wider, narrow = bits[at : at + share], into[start : start + share]
+            for i in range(share):
+                b = wider[i]
+                odd = np.uint32(np.uint32(b >> np.uint32(16)) & np.uint32(1))
+                rounded = np.uint32(np.uint32(b + np.uint32(0x7FFF)) + odd) >> np.uint32(16)
+                # A NaN's rounding could carry it into infinity, or zero.
+                nan = np.uint32(b & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+                narrow[i] = np.uint16(0x7FC0) if nan else np.uint16(rounded)
+            at += share + gap
+    else:
+        for start in range(0, into.shape[0], share):
+            given, taken = source[at : at + share], into[start : start + share]
+            for i in range(share):
+                taken[i] = given[i]
+            at += share + gap
 
 
 @compiled
 def read(source: Floats, into: Floats, half: bool) -> None:
     """A line of numbers, widened from bf16 where it is that."""
-    if half:
-        bits = into.view(np.uint32)
-        for i in range(source.shape[0]):
-            bits[i] = np.uint32(np.uint32(source[i]) << np.uint32(16))
-    else:
-        for i in range(source.shape[0]):
-            into[i] = source[i]
+    spread(source, into, half, source.shape[0], 0, np.float32(-np.inf))
 
 
 @compiled
 def write(source: Floats, into: Floats, half: bool) -> None:
     """A line of numbers, rounded to bf16 (to the nearest, ties to even) where it becomes that."""
-    if half:
-        bits = source.view(np.uint32)
-        for i in range(into.shape[0]):
-            b = bits[i]
-            odd = np.uint32(np.uint32(b >> np.uint32(16)) & np.uint32(1))
-            rounded = np.uint32(np.uint32(b + np.uint32(0x7FFF)) + odd) >> np.uint32(16)
-            # A NaN's rounding could carry it into infinity, or zero.
-            into[i] = np.uint16(0x7FC0) if source[i] != source[i] else np.uint16(rounded)
-    else:
-        for i in range(into.shape[0]):
-            into[i] = source[i]
-
-
-@compiled
-def _window_sums(e: Floats, s: Floats, share: int, below: int, above: int) -> None:
-    """s[i] = e[i - below] + ... + e[i + above] within each tower's share; many pixels' maps lie one after the other."""
-    length = e.shape[0]
-    if below == 2 and above == 2:  # the paper's window in one sweep
-        a, b, c, d, f, middle = e[: length - 4], e[1 : length - 3], e[2 : length - 2], e[3 : length - 1], e[4:], s[2:]
-        for i in range(length - 4):
-            middle[i] = (a[i] + b[i]) + (c[i] + d[i]) + f[i]
-    else:
-        s[:] = e
-        for reach in range(1, below + 1):
-            their, own = e[: length - reach], s[reach:]
-            for i in range(length - reach):
-                own[i] += their[i]
-        for reach in range(1, above + 1):
-            their = e[reach:]
-            for i in range(length - reach):
-                s[i] += their[i]
-    # Long sweeps are fast and reach over the shares' ends: what lies there is summed again.
-    if below == 2 and above == 2 and share >= 4:
-        for start in range(0, length, share):
-            end = start + share
-            two, last_two = e[start] + e[start + 1], e[end - 2] + e[end - 1]
-            s[start], s[start + 1] = two + e[start + 2], two + e[start + 2] + e[start + 3]
-            s[end - 1], s[end - 2] = e[end - 3] + last_two, e[end - 4] + e[end - 3] + last_two
-        return
-    for start in range(0, length, share):
-        for i in range(min(below, share)):
-            s[start + i] = e[start]
-            for j in range(1, min(i + above + 1, share)):
-                s[start + i] += e[start + j]
-        for i in range(max(below, share - above), share):
-            s[start + i] = e[start + i - below]
-            for j in range(i - below + 1, share):
-                s[start + i] += e[start + j]
-
-
-@compiled
-def rectify(v: Floats, zero: Any) -> None:
-    """v becomes max(0, v); what is not a number stays so. With a zero that it does not know LLVM uses vectors."""
-    for i in range(v.shape[0]):
-        v[i] = np.maximum(v[i], zero)
+    gather(source, into, half, into.shape[0], 0)
 
 
 @compiled
@@ -111,68 +107,118 @@ def pass_back(g: Floats, v: Floats, zero: Any) -> None:
 
 
 @compiled
-def powers(d: Floats, p: Floats, wide: Floats) -> None:
-    """p = d ^ -beta.
+def _nearly(d: Any) -> Any:
+    """A float32's d ^ -3/4, to 4.4 percent: its bits, as a number, are nearly its logarithm."""
+    bits = np.float32(d).view(np.int32)
+    return np.int32(NEARLY - np.int32(bits - np.int32(bits >> np.int32(2)))).view(np.float32)
 
-    For the paper's 0.75 in float32 without roots and divisions, which take two to five times as long: a float's bits,
-    as a number, are nearly its logarithm, which gives 4.4 percent; with r = 1 - d^3 y^4, y (1 + r / 4 + 5 r^2 / 32)
-    leaves the third power of the error, and twice of that is less than float32 can hold.
+
+@compiled
+def _power(d: Any, wide: Any, steps: int) -> Any:
+    """d ^ -beta; with `steps` without roots and divisions, which take longer.
+
+    With r = 1 - d^3 y^4 a y that is nearly d ^ -3/4 becomes y (1 - r)^-1/4 = y (1 + r/4 + ...).
     """
-    if wide[2] != 0.75:
-        for i in range(d.shape[0]):
-            p[i] = d[i] ** -wide[2]
-    elif d.itemsize == 8:
-        for i in range(d.shape[0]):
-            root = np.sqrt(d[i])
-            p[i] = wide[4] / (root * np.sqrt(root))
-    else:
-        bits, guess, one, first, second = d.view(np.int32), p.view(np.int32), wide[4], wide[5], wide[6]
-        for i in range(d.shape[0]):
-            guess[i] = np.int32(NEARLY - np.int32(bits[i] - np.int32(bits[i] >> np.int32(2))))
-        for i in range(d.shape[0]):
-            y = p[i]
-            for _ in range(2):
-                dy = d[i] * y
-                r = one - (dy * dy) * (dy * y)
-                y += y * (r * (first + second * r))
-            p[i] = y
+    if steps == 0:
+        return d ** -wide[2]
+    one, quarter, y = wide[4], wide[5], _nearly(d)
+    dy = d * y
+    r = one - (dy * dy) * (dy * y)
+    y = y * (wide[6] + r * (wide[7] + r * (wide[8] + r * wide[9])))
+    if steps == 2:
+        dy = d * y
+        y = y + y * (quarter * (one - (dy * dy) * (dy * y)))
+    return y
 
 
 @compiled
-def normalize(v: Floats, e: Floats, s: Floats, share: int, below: int, above: int, wide: Floats) -> None:
-    """v becomes v / (k + alpha * window sums of v^2) ^ beta; e and s are as long and hold anything."""
-    k, alpha = wide[0], wide[1]
-    for i in range(v.shape[0]):
-        e[i] = v[i] * v[i]
-    _window_sums(e, s, share, below, above)
-    for i in range(v.shape[0]):
-        s[i] = k + alpha * s[i]
-    powers(s, e, wide)
-    for i in range(v.shape[0]):
-        v[i] *= e[i]
+def _steps(wide: Any, itemsize: int, half: bool) -> int:
+    """For the paper's 0.75: one leaves 0.0011 percent, where rounding to bf16 leaves 0.39, and a second less than
+    float32 can hold. 0: other powers, and float64."""
+    if wide[2] != 0.75 or itemsize == 8:
+        return 0
+    return 1 if half else 2
 
 
 @compiled
-def normalize_back(v: Floats, g: Floats, e: Floats, s: Floats, share: int, below: int, above: int,
-                   wide: Floats) -> None:  # fmt: skip
-    """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1)."""
-    k, alpha, beta = wide[0], wide[1], wide[2]
+def _energies(v: Floats, d: Floats, below: int, above: int, wide: Any) -> None:
+    """d[i] = k + alpha (v[i - below]^2 + ... + v[i + above]^2)."""
+    k, alpha, length = wide[0], wide[1], v.shape[0]
+    if below == 2 and above == 2:  # the paper's window in one sweep
+        two, one, own = v[: length - 4], v[1 : length - 3], v[2 : length - 2]
+        next_, last, middle = v[3 : length - 1], v[4:], d[2:]
+        for i in range(length - 4):
+            near = (two[i] * two[i] + one[i] * one[i]) + (own[i] * own[i] + next_[i] * next_[i])
+            middle[i] = k + alpha * (near + last[i] * last[i])
+        d[0], d[1], d[length - 2], d[length - 1] = k, k, k, k  # zeros lie there
+        return
+    for i in range(length):
+        d[i] = v[i] * v[i]
+    for reach in range(1, below + 1):
+        their, behind = v[: length - reach], d[reach:]
+        for i in range(length - reach):
+            behind[i] += their[i] * their[i]
+    for reach in range(1, above + 1):
+        their = v[reach:]
+        for i in range(length - reach):
+            d[i] += their[i] * their[i]
+    for i in range(length):
+        d[i] = k + alpha * d[i]
+
+
+@compiled
+def _take(g: Floats, v: Floats, e: Floats, below: int, above: int, factor: Any) -> None:
+    """g[i] -= factor v[i] (e[i - below] + ... + e[i + above])."""
+    length = v.shape[0]
+    if below == 2 and above == 2:
+        two, one, own, next_, last = e[: length - 4], e[1 : length - 3], e[2 : length - 2], e[3 : length - 1], e[4:]
+        middle, their = g[2:], v[2:]
+        for i in range(length - 4):
+            middle[i] -= factor * their[i] * ((two[i] + one[i]) + (own[i] + next_[i]) + last[i])
+        return
+    for reach in range(-below, above + 1):
+        first = max(0, -reach)
+        gradient, own, their = g[first:], v[first:], e[max(0, reach) :]
+        for i in range(length - abs(reach)):
+            gradient[i] -= factor * own[i] * their[i]
+
+
+@compiled
+def divide(v: Floats, d: Floats, into: Floats, wide: Any, half: bool) -> None:
+    """into = v / d ^ beta."""
+    steps = _steps(wide, v.itemsize, half)
     for i in range(v.shape[0]):
-        e[i] = v[i] * v[i]
-    _window_sums(e, s, share, below, above)
-    for i in range(v.shape[0]):
-        s[i] = k + alpha * s[i]
-    powers(s, e, wide)
-    if beta == 0.75:
+        into[i] = v[i] * _power(d[i], wide, steps)
+
+
+@compiled
+def divide_back(v: Floats, g: Floats, d: Floats, e: Floats, wide: Any, half: bool) -> None:
+    """g becomes g / d ^ beta, and e that times v / d: what is shared with v's neighbours."""
+    steps = _steps(wide, v.itemsize, half)
+    if steps == 0:
         for i in range(v.shape[0]):
-            root = e[i] * (e[i] * s[i])  # d^-1/2
-            g[i] *= e[i]
-            e[i] = g[i] * v[i] * (root * root)
+            g[i] *= _power(d[i], wide, steps)
+            e[i] = g[i] * v[i] / d[i]
     else:
         for i in range(v.shape[0]):
-            g[i] *= e[i]
-            e[i] = g[i] * v[i] / s[i]
-    _window_sums(e, s, share, above, below)
-    factor = (alpha + alpha) * beta
-    for i in range(v.shape[0]):
-        g[i] -= factor * v[i] * s[i]
+            p = _power(d[i], wide, steps)
+            root = p * (p * d[i])  # d^-1/2
+            own = g[i] * p
+            g[i] = own
+            e[i] = own * v[i] * (root * root)
+
+
+@compiled
+def normalize(v: Floats, d: Floats, into: Floats, below: int, above: int, wide: Any, half: bool) -> None:
+    """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart."""
+    _energies(v, d, below, above, wide)
+    divide(v, d, into, wide, half)
+
+
+@compiled
+def normalize_back(v: Floats, g: Floats, d: Floats, e: Floats, below: int, above: int, wide: Any,
+                   half: bool) -> None:  # fmt: skip
+    """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1); all lie apart."""
+    _energies(v, d, below, above, wide)
+    divide_back(v, g, d, e, wide, half)
+    _take(g, v, e, above, below, (wide[1] + wide[1]) * wide[2])

@@ -14,7 +14,7 @@ from alexnet.kernels import response_norm
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, lines, numbers, powers, read, write
+from alexnet.kernels.lines import Floats, divide, divide_back, known, lines, numbers, read, write
 
 
 def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> Tensor:
@@ -53,13 +53,16 @@ class _WithinMap(torch.autograd.Function):
 def _patch_sums(rows: Floats, row: int, reach: int, maps: int, down: Floats, s: Floats) -> None:
     """s: at each place of the row, the sum over its patch of `rows`, [H, W * maps]; `down` holds anything."""
     line = rows.shape[1]
-    down[:] = rows[row]
+    own = rows[row]
+    for i in range(line):
+        down[i] = own[i]
     for other in range(max(0, row - reach), min(row + reach + 1, rows.shape[0])):
         if other != row:
             their = rows[other]
             for i in range(line):
                 down[i] += their[i]
-    s[:] = down
+    for i in range(line):
+        s[i] = down[i]
     for step in range(maps, min(reach * maps + 1, line), maps):
         left, right, own_left, own_right = down[: line - step], down[step:], s[step:], s[: line - step]
         for i in range(line - step):
@@ -69,13 +72,12 @@ def _patch_sums(rows: Floats, row: int, reach: int, maps: int, down: Floats, s: 
 
 
 @compiled
-def _divisors(energies: Floats, row: int, reach: int, maps: int, wide: Floats, p: Floats, d: Floats) -> None:
-    """d = k + alpha * patch sums of the row's energies, p = d ^ -beta."""
+def _divisors(energies: Floats, row: int, reach: int, maps: int, wide: Any, p: Floats, d: Floats) -> None:
+    """d = k + alpha * patch sums of the row's energies; p holds anything."""
     k, alpha = wide[0], wide[1]
     _patch_sums(energies, row, reach, maps, p, d)
     for i in range(d.shape[0]):
         d[i] = k + alpha * d[i]
-    powers(d, p, wide)
 
 
 @compiled
@@ -89,41 +91,36 @@ def _energies(x: Floats, v: Floats, e: Floats, half: bool) -> None:
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, y: Floats, wide: Floats, half: bool, reach: int) -> None:
+def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, half: bool, reach: int) -> None:
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
-    line = width * maps
-    v, e = np.empty((height, line), wide.dtype), np.empty((height, line), wide.dtype)
-    p, d = np.empty(line, wide.dtype), np.empty(line, wide.dtype)
+    line, wide = width * maps, known(numbers)
+    v, e = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
+    p, d = np.empty(line, numbers.dtype), np.empty(line, numbers.dtype)
     for image in range(first, last):
         _energies(x[image], v, e, half)
         for row in range(height):
             _divisors(e, row, reach, maps, wide, p, d)
-            activity = v[row]
-            for i in range(line):
-                p[i] *= activity[i]
+            divide(v[row], d, p, wide, half)
             write(p, y[image, row].reshape(line), half)
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, wide: Floats, half: bool,
+def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, numbers: Floats, half: bool,
               reach: int) -> None:  # fmt: skip
     """The images `first` to `last`: g d^-beta - 2 alpha beta x * patch sums of g x d^(-beta - 1)."""
     _, height, width, maps = x.shape
-    line, factor = width * maps, (wide[1] + wide[1]) * wide[2]
-    v, e = np.empty((height, line), wide.dtype), np.empty((height, line), wide.dtype)
-    direct, shared = np.empty((height, line), wide.dtype), np.empty((height, line), wide.dtype)
-    p, d = np.empty(line, wide.dtype), np.empty(line, wide.dtype)
+    line, wide = width * maps, known(numbers)
+    factor = (wide[1] + wide[1]) * wide[2]
+    v, e = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
+    direct, shared = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
+    p, d = np.empty(line, numbers.dtype), np.empty(line, numbers.dtype)
     for image in range(first, last):
         _energies(x[image], v, e, half)
         for row in range(height):
             _divisors(e, row, reach, maps, wide, p, d)
-            activity, own, theirs = v[row], direct[row], shared[row]
-            read(g[image, row].reshape(line), own, half)
-            for i in range(line):
-                own[i] *= p[i]
-            for i in range(line):
-                theirs[i] = own[i] * activity[i] / d[i]
+            read(g[image, row].reshape(line), direct[row], half)
+            divide_back(v[row], direct[row], d, shared[row], wide, half)
         for row in range(height):
             _patch_sums(shared, row, reach, maps, p, d)
             activity, own = v[row], direct[row]
