@@ -244,3 +244,9 @@ def test_a_run_is_judged_by_a_folder_with_its_own_val(alexnet, own_run, tmp_path
                 Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{number}.png")
     ended = alexnet("evaluate", own_run, tmp_path / "data", "--json")
     assert told(ended)["images"] == 6 and told(ended)["top1_error"] == 0 and "the pictures in val/" in ended.out
+
+
+def test_what_a_person_should_know_of_the_pictures_is_told(alexnet, own_run, own_pictures, tmp_path):
+    (own_pictures / "red" / "notes.txt").write_text("mine")
+    ended = alexnet("evaluate", own_run, own_pictures)
+    assert ended.code == 0 and f"passed over, since their names are no pictures': {own_pictures}/red/notes" in ended.err

@@ -3,12 +3,12 @@
 import pytest
 from storing import KINDS, made
 
-from alexnet.data import prepare
+from alexnet.data import making
 
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(prepare, "SHARD", {"jpeg": 7, "pixels": 7})
+    monkeypatch.setattr(making, "SHARD", {"jpeg": 7, "pixels": 7})
 
 
 @pytest.fixture(scope="session")

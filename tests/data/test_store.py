@@ -10,13 +10,13 @@ import fsspec
 import numpy as np
 import pytest
 from PIL import Image
-from storing import KINDS, SIDE, opened, quiet
+from storing import KINDS, SIDE, made, opened, quiet
 
 from alexnet.data.augment import Images, drawn, order
 from alexnet.data.sources import open_dataset
 from alexnet.data.statistics import Statistics
-from alexnet.data.store import file_digest, verify
-from alexnet.runtime.errors import BadInputError
+from alexnet.data.store import file_digest, own_digest, verify
+from alexnet.runtime.errors import BadInputError, MachineError
 from alexnet.runtime.shelf import Shelf
 
 
@@ -66,7 +66,7 @@ def test_a_flipped_byte_of_a_record_is_found_and_named(stores, tmp_path, kind):
         shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         data = opened(store)
         with pytest.raises(
-            BadInputError, match=f"^{shard}: {data.training.keys[row]}: damaged record; prepare it again"
+            BadInputError, match=f"^{shard}: {data.training.keys[row]}: damaged record; remove the store, "
         ):
             data.training.pixels(int(row))
         with pytest.raises(BadInputError, match=f"^{shard}: .*: damaged record"):
@@ -75,7 +75,7 @@ def test_a_flipped_byte_of_a_record_is_found_and_named(stores, tmp_path, kind):
     with pytest.raises(BadInputError, match=f"^{shard}: .*: damaged record"):
         verify(Shelf(str(store)), quiet)
     shard.unlink()
-    with pytest.raises(BadInputError, match=f"^{shard}: missing; prepare the store again"):
+    with pytest.raises(BadInputError, match=f"^{shard}: missing; remove the store, and prepare it again"):
         verify(Shelf(str(store)), quiet)
 
 
@@ -95,6 +95,50 @@ def test_a_damaged_small_file_is_found_when_the_store_is_opened(stores, tmp_path
     (store / "store.json").write_text('{"format": 99}')
     with pytest.raises(BadInputError, match="written by another version"):
         opened(store)
+
+
+def test_a_manifest_in_which_anything_was_changed_is_not_believed(stores, tmp_path):
+    store = Path(shutil.copytree(stores["jpeg"], tmp_path / "store"))
+    whole = (store / "store.json").read_text()
+    for word, other in (
+        ('"side": 32', '"side": 12'),
+        ('"jpeg"', '"jpef"'),
+        ('"shards"', '"sharts"'),
+        ("cropped", "crooped"),
+    ):
+        assert word in whole
+        (store / "store.json").write_text(whole.replace(word, other))
+        with pytest.raises(BadInputError, match=f"^{store}/store.json: damaged .*; remove the store, and prepare it"):
+            opened(store)
+
+
+def test_damage_to_what_was_fetched_is_told_with_its_remedy(stores, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALEXNET_CACHE", str(tmp_path / "cache"))
+    dataset = open_dataset(f"file://{stores['jpeg']}")
+    dataset.training.pixels(0)
+    shard = next((tmp_path / "cache").rglob("train-000000.tar"))
+    shard.write_bytes(shard.read_bytes()[:600])
+    with pytest.raises(BadInputError, match=f"^{shard}: .*: damaged record; remove it, to fetch it anew"):
+        open_dataset(f"file://{stores['jpeg']}").training.pixels(7)
+
+
+def test_a_shard_that_cannot_be_read_is_named(stores, tmp_path):
+    store = Path(shutil.copytree(stores["pixels"], tmp_path / "store"))
+    (store / "train-000000.npy").unlink()
+    (store / "train-000000.npy").mkdir()
+    with pytest.raises(MachineError, match=f"^{store}/train-000000.npy: .+: cannot be read: Is a directory"):
+        opened(store).training.pixels(0)
+
+
+def test_what_was_left_out_is_told_whenever_the_store_is_opened(own_pictures, tmp_path):
+    (own_pictures / "red" / "02.jpg").write_bytes(b"")
+    made(own_pictures, tmp_path / "store", skip=1)
+    assert opened(tmp_path / "store").notices == ("left out when the store was made, since they are damaged: 1",)
+
+
+def test_verifying_what_is_no_store_says_so(pictures):
+    with pytest.raises(BadInputError, match=f"^{pictures}: holds no store; "):
+        verify(Shelf(str(pictures)), quiet)
 
 
 def test_a_store_behind_an_address_is_fetched_file_by_file(stores, tmp_path, monkeypatch):
@@ -127,7 +171,7 @@ def test_a_store_of_a_million_pictures_opens_at_once(stores, tmp_path):
     manifest = json.loads((store / "store.json").read_text())
     for name in ("train.index.npy", "train.keys.jsonl"):
         manifest["sha256"][name] = file_digest(Shelf(str(store)), name)
-    (store / "store.json").write_text(json.dumps(manifest))
+    (store / "store.json").write_text(json.dumps(manifest | {"digest": own_digest(manifest)}))
     started = time.process_time()
     dataset = opened(store)
     first = order(Images(), 0, 0, len(dataset.training))[:128]

@@ -122,7 +122,7 @@ def kill_at_some_moment(nursery, path, moments, in_a_save):
         return saves if in_a_save else not further or (new and lines(path) >= told + further)
 
     wait_for(reached)
-    time.sleep(moments.uniform(0, 0.1 if in_a_save else 0.05 if further else 0.3))
+    time.sleep(moments.uniform(0, 0.04 if in_a_save else 0.02 if further else 0.3))
     return nursery.end(signal.SIGKILL)
 
 

@@ -52,7 +52,8 @@ def main(words: Sequence[str] | None = None) -> int:
         complain(verb, explain_os_error(error, error.filename or verb))
         return MachineError.exit_code
     except MemoryError:
-        complain(verb, MachineError("memory: not enough; end other programs, or use a smaller --learning.batch"))
+        smaller = ", or use a smaller --learning.batch" if verb == "train" else ""
+        complain(verb, MachineError(f"memory: not enough; end other programs{smaller}"))
         return MachineError.exit_code
     except KeyboardInterrupt:
         print(f"alexnet {verb}: stopped", file=sys.stderr)

@@ -33,6 +33,8 @@ def run(words: Sequence[str]) -> Result:
     check_same_classes(options.runs)
     dataset = unlearned(open_dataset(options.data), options.runs)
     with Display() as display:
+        for notice in dataset.notices:
+            display.say(notice)
         judged = [judge(run, dataset, options.views, display.work) for run in options.runs]
     together = ensemble(judged, weights)
     for run, one in zip(options.runs, judged, strict=True):

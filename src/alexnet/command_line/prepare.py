@@ -1,5 +1,6 @@
 """`alexnet prepare SOURCE STORE`, and `alexnet prepare STORE --verify`."""
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -41,19 +42,20 @@ def run(words: Sequence[str]) -> Result:
         if is_url(options.store) or Path(options.store).is_file():
             raise UsageError(f"{options.store}: is no folder here; prepare into one, then copy it where you want it")
         store, source = Path(options.store), Path(options.source)
-        if source.is_dir() and store.resolve().is_relative_to(source.resolve()):
+        if source.is_dir() and Path(os.path.realpath(store)).is_relative_to(os.path.realpath(source)):
             raise UsageError(f"{store}: lies among the pictures it would be made from; name a folder outside {source}")
-        how = Preparation(options.kind or "jpeg", options.side, options.shape, options.filter, options.quality)
+        how = Preparation("jpeg", options.side, options.shape or "cropped", options.filter, options.quality)
         how.check()
         dataset = open_dataset(options.source)
+        how = replace(how, kind=options.kind or advised(dataset, how.side))
+        if dataset.shape and not options.shape:
+            how = replace(how, shape=dataset.shape)
         display.tell(
             f"found {dataset.found}: {len(dataset.classes):,} classes, {len(dataset.training):,} pictures to learn "
             f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})"
         )
         for notice in dataset.notices:
             display.say(notice)
-        if not options.kind:
-            how = replace(how, kind=advised(dataset, how.side))
         _advise(dataset, how, store, display)
         started = time.monotonic()
         made = prepare(dataset, store, how, lambda *done: display.work("preparing", *done), options.skip_bad)
@@ -62,15 +64,15 @@ def run(words: Sequence[str]) -> Result:
         print(f"left out: {plain(fault)}")
     if len(made.skipped) > SHOWN:
         print(f"left out: {len(made.skipped) - SHOWN} more; {store / 'skipped.jsonl'} names them")
-    pace = made.images / seconds
+    pace = made.made / seconds
     what = described(read_manifest(Shelf(str(store))))
-    how_fast = "there already" if made.complete_already else f"{pace:,.0f} images/s"
+    how_fast = f"{pace:,.0f} images/s" if made.made else "there already"
     print(f"{store}: {made.images:,} pictures, {what}; {len(made.skipped)} left out; {how_fast}")
     return {
         "images": made.images,
         "classes": len(dataset.classes),
         "skipped": len(made.skipped),
-        "images_per_second": 0.0 if made.complete_already else pace,
+        "images_per_second": pace,
         "store": str(store),
         "kind": how.kind,
     }
@@ -88,9 +90,7 @@ def _parser() -> Parser:
         help="jpeg: small; pixels: exact and fastest; by default what fits in memory",
     )
     known.add_argument("--side", type=int, default=256, help="of the squares, in pixels (256)")
-    known.add_argument(
-        "--shape", choices=("cropped", "squashed"), default="cropped", help="how a picture becomes square"
-    )
+    known.add_argument("--shape", choices=("cropped", "squashed"), help="how a picture becomes square (cropped)")
     known.add_argument("--filter", choices=FILTERS, default="bicubic", help="of the rescaling, antialiased (bicubic)")
     known.add_argument("--quality", type=int, default=90, help="of the JPEGs (90)")
     known.add_argument("--skip-bad", type=int, default=0, metavar="N", help="leave out up to N damaged pictures")
@@ -109,7 +109,8 @@ def _advise(dataset: "Dataset", how: "Preparation", store: Path, display: "Displ
     said = " or ".join(f"{size(room)} as {kind}" for kind, room in needed.items())
     display.tell(f"about {said}; making {how.kind}; {size(free)} free")
     already = sum(file.stat().st_size for file in store.glob("*") if file.is_file()) if store.exists() else 0
-    if needed[how.kind] > free + already:
+    # How small JPEGs become is not known beforehand; a full disk ends the work, which then goes on.
+    if how.kind == "pixels" and needed[how.kind] > free + already:
         raise MachineError(f"{store}: about {size(needed[how.kind])} needed, {size(free)} free; choose another disk")
 
 

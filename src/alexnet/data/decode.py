@@ -3,7 +3,8 @@
 The only door to Pillow and simplejpeg. Formats are told by content, never by name. EXIF rotation is applied (the 2012
 program had none), transparency is laid on white, 16-bit grey is scaled, CMYK is converted by Pillow. Ordinary JPEGs go
 through simplejpeg where it is installed, rescaling through the compiled kernel where Numba is: the same pixels as
-Pillow's (tests hold it), several times as fast.
+Pillow's (tests hold it), several times as fast. A JPEG whose data ends early is refused by simplejpeg; Pillow alone
+notices that only where the end itself is missing.
 """
 
 import io
@@ -34,6 +35,7 @@ PILLOWS: dict[Filter, Image.Resampling] = {
     "area": Image.Resampling.BOX,
 }
 
+ORIENTATION = 0x0112  # of EXIF
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 LARGEST = 100_000_000  # pixels; a header that claims more is refused before anything is decoded
 LONGEST = 64  # times the shorter side; of a longer picture only so much of the middle is looked at
@@ -54,7 +56,7 @@ def decode(encoded: bytes, name: str) -> Pixels:
     """
     if not encoded:
         raise BadInputError(f"{name}: the file is empty; remove it or put the picture back")
-    if (pixels := _ordinary_jpeg(encoded)) is not None:
+    if (pixels := _ordinary_jpeg(encoded, name)) is not None:
         return pixels
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
@@ -129,18 +131,34 @@ def _central(length: int, kept: int) -> slice:
     return slice(start, start + kept)
 
 
-def _ordinary_jpeg(encoded: bytes) -> Pixels | None:
-    """The pixels of a JPEG without oddities: YCbCr or grey, upright, undamaged, of ordinary size. None for others."""
-    if simplejpeg is None or encoded[:2] != b"\xff\xd8" or b"Exif\0\0" in encoded:
+def _ordinary_jpeg(encoded: bytes, name: str) -> Pixels | None:
+    """The pixels of a JPEG without oddities: YCbCr or grey, undamaged, of ordinary size. None for others.
+
+    Raises BadInputError for one whose data ends early: Pillow would fill the rest with grey.
+    """
+    if simplejpeg is None or encoded[:2] != b"\xff\xd8":
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(encoded)
         if colours not in ("YCbCr", "Gray") or height * width > LARGEST:
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(encoded, "RGB")
-    except ValueError:  # damaged, or a kind that Pillow may still read: it decides
+    except ValueError as error:  # damaged, or a kind that Pillow may still read: it decides
+        if "remature end" in str(error):
+            raise BadInputError(f"{name}: damaged picture (its data ends early); replace it or remove it") from error
         return None
-    return pixels
+    return _turned(pixels, encoded) if b"Exif\0\0" in encoded else pixels
+
+
+def _turned(pixels: Pixels, encoded: bytes) -> Pixels:
+    """The pixels of a JPEG with EXIF, upright."""
+    image = Image.fromarray(pixels)
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as header:
+            image.getexif()[ORIENTATION] = header.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF: the picture itself is what counts
+        return pixels
+    return np.asarray(_upright(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:

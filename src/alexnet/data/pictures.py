@@ -1,5 +1,6 @@
 """Labelled pictures and how they are divided, whatever they were read from."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.decode import Pixels
+from alexnet.data.decode import Pixels, Shape
 from alexnet.runtime.errors import BadInputError
 
 HELD_OUT_SHARE = 5  # one in so many images is held out where a source has no split of its own
@@ -103,8 +104,12 @@ class Dataset:
     notices: tuple[str, ...] = ()
     divided_here: bool = False
     statistics: Path | None = None
-    shape: str = ""
+    shape: Shape | None = None
     known_digest: str = ""
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < len(self.classes):
+            raise BadInputError(f"{self.found}: two classes have one name; give each a name of its own")
 
     @cached_property
     def digest(self) -> str:
@@ -117,6 +122,12 @@ class Dataset:
         for labels in (self.training.labels, self.held_out.labels):
             content.update(labels.astype("<i8").tobytes())
         return content.hexdigest()
+
+
+def distinct(classes: Sequence[str]) -> tuple[str, ...]:
+    """The names, told apart where some are the same: ImageNet has two cranes, `crane (134)` and `crane (517)`."""
+    times = Counter(classes)
+    return tuple(f"{name} ({number})" if times[name] > 1 else name for number, name in enumerate(classes))
 
 
 def check_classes(classes: Sequence[str], labels: NDArray[np.int64], where: str) -> None:

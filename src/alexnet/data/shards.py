@@ -23,16 +23,18 @@ class Part:
     rows      INDEX[n]
     keys      what its pictures are called
     skipped   name and fault of those left out
+    size      of the file, in bytes
     """
 
     rows: NDArray[Any]
     keys: list[str]
     skipped: list[tuple[str, str]]
     sums: Sums
+    size: int
 
     def write(self, path: Path) -> None:
         """Keep it, whole or not at all."""
-        said = json.dumps({"keys": self.keys, "skipped": self.skipped})
+        said = json.dumps({"keys": self.keys, "skipped": self.skipped, "size": self.size})
         arrays = {name: self.rows[name] for name in INDEX.names or ()}
         write_arrays(path, arrays | vars(self.sums) | {"said": np.frombuffer(said.encode(), np.uint8)})
 
@@ -46,9 +48,10 @@ class Part:
             for name in INDEX.names or ():
                 rows[name] = arrays[name]
             sums = Sums(int(arrays["images"]), arrays["total"], arrays["products"])
+            skipped = [(name, fault) for name, fault in said["skipped"]]
+            return cls(rows, said["keys"], skipped, sums, said["size"])
         except (BadInputError, KeyError, ValueError):
             return None
-        return cls(rows, said["keys"], [(name, fault) for name, fault in said["skipped"]], sums)
 
 
 class TarShard:

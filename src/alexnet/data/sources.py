@@ -30,7 +30,7 @@ def open_dataset(source: str) -> Dataset:
     _check_finished(shelf, source)
     if is_url(source) and is_store(shelf):
         return open_store(shelf)
-    if looks_like_webdataset(source) and not (os.path.isdir(source) and is_store(shelf)):
+    if looks_like_webdataset(source):
         return read_webdataset(source)
     if is_url(source):
         raise BadInputError(f"{source}: no store and no .tar shards there; name the folder that holds store.json")

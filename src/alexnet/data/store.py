@@ -32,10 +32,9 @@ from alexnet.kernels.checksum import crc32
 from alexnet.runtime.errors import BadInputError, MachineError
 from alexnet.runtime.shelf import Shelf
 
-FORMAT = 1
+FORMAT = 2  # the first had no digest of the manifest itself
 MANIFEST, CLASSES, STATISTICS = "store.json", "classes.json", "statistics.safetensors"
-PLAN = "plan.json"  # of a store that is not finished
-FIELDS = {"kind", "side", "shape", "filter", "quality", "source", "judged_by", "reflects", "divided_here"}
+PLAN = "store.unfinished.json"  # of a store that is not finished
 TRAINING, HELD_OUT = "train", "val"
 Kind = Literal["jpeg", "pixels"]
 # One row a picture. `offset` and `size` are bytes of its record in the shard's file.
@@ -52,9 +51,8 @@ def open_store(shelf: Shelf) -> Dataset:
     manifest = read_manifest(shelf)
     for file, expected in manifest["sha256"].items():
         if file_digest(shelf, file) != expected:
-            place = shelf.folder / file
-            remedy = "remove it, to fetch it anew" if shelf.remote else "prepare it again"
-            raise BadInputError(f"{place}: damaged (its digest differs); {remedy}")
+            raise BadInputError(f"{shelf.folder / file}: damaged (its digest differs); {_remedy(shelf)}")
+    left_out = manifest["skipped"]
     classes = tuple(json.loads(shelf.file(CLASSES).read_text()))
     return Dataset(
         f"a store of {described(manifest)}",
@@ -62,12 +60,40 @@ def open_store(shelf: Shelf) -> Dataset:
         split(shelf, manifest, TRAINING).pictures(),
         split(shelf, manifest, HELD_OUT).pictures(),
         manifest["judged_by"],
+        notices=(f"left out when the store was made, since they are damaged: {left_out:,}",) if left_out else (),
         reflects=manifest["reflects"],
         divided_here=manifest["divided_here"],
         shape=manifest["shape"],
         statistics=shelf.file(STATISTICS) if STATISTICS in manifest["sha256"] else None,
         known_digest=sha256(json.dumps(manifest["sha256"], sort_keys=True).encode()).hexdigest(),
     )
+
+
+def check_files(shelf: Shelf) -> None:
+    """Raise BadInputError where a file of the store in this folder is missing, cut short or, a small one, damaged."""
+    open_store(shelf)
+    for split in read_manifest(shelf)["splits"].values():
+        for shard, size in zip(split["shards"], split["sizes"], strict=True):
+            if size_of(shelf.folder / shard) != size:
+                raise BadInputError(f"{shelf.folder / shard}: is not whole; {_remedy(shelf)}")
+
+
+def size_of(path: Path) -> int:
+    """In bytes; -1 when there is no such file."""
+    try:
+        return path.stat().st_size if path.is_file() else -1
+    except OSError:
+        return -1
+
+
+def _remedy(shelf: Shelf) -> str:
+    return "remove it, to fetch it anew" if shelf.remote else "remove the store, and prepare it again"
+
+
+def own_digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 of what a manifest says, but for this digest itself."""
+    said = {name: value for name, value in manifest.items() if name != "digest"}
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def described(manifest: dict[str, Any]) -> str:
@@ -79,18 +105,17 @@ def described(manifest: dict[str, Any]) -> str:
 
 def read_manifest(shelf: Shelf) -> dict[str, Any]:
     """`store.json`. Raises BadInputError when it is damaged or of another version."""
-    name = shelf.name(MANIFEST)
+    name, remedy = shelf.folder / MANIFEST, _remedy(shelf)
     try:
-        manifest = json.loads(shelf.file(MANIFEST).read_text())
-        version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{name}: cannot be read ({error}); prepare it again") from error
+        manifest: dict[str, Any] = json.loads(shelf.file(MANIFEST).read_text())
+        version, digest = manifest["format"], manifest.get("digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{name}: cannot be read ({error}); {remedy}") from error
     if version != FORMAT:
-        raise BadInputError(f"{name}: written by another version (format {version}); prepare it again")
-    if missing := (FIELDS | {"splits", "sha256"}) - set(manifest):
-        raise BadInputError(f"{name}: damaged (it lacks {', '.join(sorted(missing))}); prepare it again")
-    whole: dict[str, Any] = manifest
-    return whole
+        raise BadInputError(f"{name}: written by another version (format {version}); {remedy}")
+    if digest != own_digest(manifest):
+        raise BadInputError(f"{name}: damaged (its digest differs); {remedy}")
+    return manifest
 
 
 def file_digest(shelf: Shelf, file: str) -> str:
@@ -98,7 +123,7 @@ def file_digest(shelf: Shelf, file: str) -> str:
     try:
         return sha256(shelf.file(file).read_bytes()).hexdigest()
     except OSError as error:
-        raise BadInputError(f"{shelf.name(file)}: cannot be read ({error.strerror}); prepare it again") from error
+        raise BadInputError(f"{shelf.name(file)}: cannot be read ({error.strerror}); {_remedy(shelf)}") from error
 
 
 def split(shelf: Shelf, manifest: dict[str, Any], name: str) -> "Split":
@@ -110,6 +135,8 @@ def split(shelf: Shelf, manifest: dict[str, Any], name: str) -> "Split":
 
 def verify(shelf: Shelf, progress: Progress) -> int:
     """Read every record of a store and give how many there are. Raises BadInputError naming what is damaged."""
+    if not is_store(shelf):
+        raise BadInputError(f"{shelf.place}: holds no store; name the folder that holds {MANIFEST}")
     open_store(shelf)  # checks the small files
     manifest = read_manifest(shelf)
     splits = [split(shelf, manifest, name) for name in (TRAINING, HELD_OUT)]
@@ -151,9 +178,12 @@ class Split:
         shard, size, offset, crc, _ = self.index[number].tolist()
         content: NDArray[np.uint8] = np.empty(size, np.uint8)
         # Read, not mapped: a shard that another program cuts short is an error here, where a mapping would crash.
-        got = os.preadv(self._file(shard), [content.data], offset)
+        try:
+            got = os.preadv(self._file(shard), [content.data], offset)
+        except OSError as error:
+            raise MachineError(f"{self._named(number)}: cannot be read: {error.strerror}; check the disk") from error
         if got != size or crc32(content.data) != crc:
-            raise BadInputError(f"{self._named(number)}: damaged record; prepare it again")
+            raise BadInputError(f"{self._named(number)}: damaged record; {_remedy(self.shelf)}")
         return content
 
     def _file(self, shard: int) -> int:
@@ -165,14 +195,14 @@ class Split:
                     try:
                         self._files[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                     except FileNotFoundError:
-                        raise BadInputError(f"{path}: missing; prepare the store again") from None
+                        raise BadInputError(f"{path}: missing; {_remedy(self.shelf)}") from None
                     except OSError as error:
                         raise MachineError(f"{path}: cannot be read: {error.strerror}; see ulimit -n") from error
                 file = self._files[shard]
         return file
 
     def _named(self, number: int) -> str:
-        return f"{self.shelf.name(self.shards[int(self.index[number]['shard'])])}: {self.keys[number]}"
+        return f"{self.shelf.folder / self.shards[int(self.index[number]['shard'])]}: {self.keys[number]}"
 
     def __del__(self) -> None:
         for file in self._files.values():

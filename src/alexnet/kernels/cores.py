@@ -54,7 +54,11 @@ def _in_parallel(openmp: ctypes.CDLL, share: Callable[[int, int], None], threads
 def _openmp() -> ctypes.CDLL | None:
     """The OpenMP library that PyTorch has loaded, or None where its threads are of another kind."""
     try:
-        mapped = {Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line}
+        mapped = {
+            Path(line.split()[-1])
+            for line in Path("/proc/self/maps").read_text("utf-8", "surrogateescape").splitlines()
+            if "omp" in line
+        }
     except OSError:
         return None
     beside_torch = Path(torch.__file__).parent.parent

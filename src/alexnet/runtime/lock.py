@@ -23,9 +23,13 @@ def locked(folder: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             raise MachineError(f"{folder}: in use by process {lock.read() or '?'}; wait for it to end") from None
+        except OSError as error:
+            raise MachineError(
+                f"{folder}: cannot be locked: {error.strerror}; choose a folder on this machine"
+            ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -55,7 +55,7 @@ class RunFolder:
             if self.path.is_file():
                 raise BadInputError(f"{self.path}: is a file; name another --run")
             found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-            if any(name not in BEGINNINGS and not name.endswith(PARTIAL) for name in found):
+            if found - BEGINNINGS - {f".{name}{PARTIAL}" for name in (*BEGINNINGS, "recipe.json")}:
                 raise BadInputError(f"{self.path}: is not empty and holds no run; name another --run")
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -85,6 +85,18 @@ def test_validation_pictures_that_were_sorted_into_class_folders_need_no_table(k
     assert_same(read_kaggle(kaggle), folders)
 
 
+@pytest.mark.parametrize("sorted_ones", [False, True])
+def test_what_is_passed_over_is_told(kaggle, sorted_ones):
+    place = kaggle / PLACE
+    if sorted_ones:
+        shutil.rmtree(place / "val")
+        shutil.copytree(place / "train", place / "val")
+    stray = next(folder for folder in (place / "train").iterdir() if folder.is_dir()) / "scan.tiff"
+    stray.write_bytes(b"II*")
+    told = read_kaggle(kaggle).notices
+    assert f"passed over, since their names are no pictures': {stray}" in told
+
+
 def test_other_folders_are_not_taken_for_kaggles(kaggle, tmp_path):
     assert not looks_like_kaggle(write_folders(tmp_path / "plain"))
     assert not looks_like_kaggle(kaggle / PLACE) and not looks_like_kaggle(tmp_path / "nowhere")

@@ -80,6 +80,11 @@ def test_parquet_that_is_none_or_lacks_its_columns_is_refused(tmp_path):
     assert "column" in refusal(tmp_path)
 
 
+def test_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path):
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2] * 4, names=("crane", "mouse", "crane"))
+    assert open_dataset(str(tmp_path)).classes == ("crane (0)", "mouse", "crane (2)")
+
+
 def test_splits_with_other_classes_are_refused(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1])
     write_parquet(tmp_path / "test.parquet", [0, 1], names=("bee", "ant"))

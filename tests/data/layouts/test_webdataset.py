@@ -141,6 +141,13 @@ def test_class_names_lie_beside_the_shards(tmp_path, file, content):
     assert read_webdataset(str(tmp_path)).classes == ("0", "1")
 
 
+def test_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path):
+    """ImageNet has two cranes."""
+    shard(tmp_path / "train/0.tar", *[0, 1, 2] * 5)
+    (tmp_path / "classes.txt").write_text("crane\nmouse\ncrane\n")
+    assert read_webdataset(str(tmp_path)).classes == ("crane (0)", "mouse", "crane (2)")
+
+
 def test_splits_that_are_not_used_are_told(tmp_path):
     for name in ("train-0", "val-0", "test-0"):
         shard(tmp_path / f"{name}.tar", *[0, 1] * 2)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.pictures import distinct
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.shelf import Shelf
 
@@ -48,4 +49,4 @@ def _names(shelf: Shelf, file: str) -> tuple[str, ...]:
         raise BadInputError(f"{shelf.name(file)}: cannot be read ({error}); write it again") from error
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise BadInputError(f"{shelf.name(file)}: is no list of the classes' names; write it again")
-    return tuple(names)
+    return distinct(names)

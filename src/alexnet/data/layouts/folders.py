@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from alexnet.data.decode import read
+from alexnet.data.layouts.splits import HELD_OUT, TRAINING
 from alexnet.data.pictures import Dataset, Pictures, hidden_file, hidden_folder, hold_out
 from alexnet.runtime.errors import BadInputError
 
-TRAINING = ("train", "training")
-HELD_OUT = ("val", "validation", "valid", "test")
 # Names that tell a picture. What a file really is, its content decides; the rest (readme.txt) is nobody's picture.
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".jpe", ".jfif")
 
@@ -43,14 +42,14 @@ def read_folders(path: Path) -> Dataset:
         all_of_them = read_classes(training or path)
         divided = hold_out(f"{len(all_of_them.classes)} class folders", all_of_them.classes, all_of_them.pictures)
         beside = _beside(path, (training,)) if training else ()
-        return replace(divided, notices=_notices(all_of_them.passed_over) + beside)
+        return replace(divided, notices=passed_over_notices(all_of_them.passed_over) + beside)
     own, others = read_classes(training), read_classes(held_out)
     if unknown := sorted(set(others.classes) - set(own.classes)):
         raise BadInputError(f"{held_out / unknown[0]}: class is not in {training}; add it there or remove it here")
     renumbered = np.array([own.classes.index(name) for name in others.classes], dtype=np.int64)
     judged = replace(others.pictures, labels=renumbered[others.pictures.labels])
     found = f"{training.name}/ and {held_out.name}/ with {len(own.classes)} class folders"
-    notices = _notices([*own.passed_over, *others.passed_over]) + _beside(path, (training, held_out))
+    notices = passed_over_notices([*own.passed_over, *others.passed_over]) + _beside(path, (training, held_out))
     return Dataset(found, own.classes, own.pictures, judged, f"the pictures in {held_out.name}/", notices=notices)
 
 
@@ -90,7 +89,7 @@ def _files(root: Path, folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(root / folder, onerror=_refuse, followlinks=True):
         place = os.path.realpath(parent)
         if place in seen:
-            raise BadInputError(f"{parent}: a link that leads back to its own folder; remove it")
+            raise BadInputError(f"{parent}: a link to a folder that is read already; remove it")
         seen.add(place)
         folders[:] = sorted(name for name in folders if not hidden_folder(name))
         below = Path(parent).relative_to(root).as_posix()
@@ -106,7 +105,7 @@ def _beside(path: Path, used: Iterable[Path]) -> tuple[str, ...]:
     return tuple(f"passed over: {folder}/, which is beside them" for folder in _folders(path) if folder not in used)
 
 
-def _notices(passed_over: list[str]) -> tuple[str, ...]:
+def passed_over_notices(passed_over: list[str]) -> tuple[str, ...]:
     """Files that were not taken for pictures, told in a line."""
     if not passed_over:
         return ()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.data.decode import read, read_bytes
-from alexnet.data.layouts.folders import ENDINGS, looks_like_folders, read_classes, read_folders
-from alexnet.data.pictures import Dataset, Pictures, check_classes
+from alexnet.data.layouts.folders import ENDINGS, looks_like_folders, passed_over_notices, read_classes, read_folders
+from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file
 from alexnet.runtime.errors import BadInputError
 
 TOP, PLACE = "ILSVRC", Path("Data", "CLS-LOC")
@@ -34,10 +34,14 @@ def read_kaggle(path: Path) -> Dataset:
         if not folder.is_dir():
             raise BadInputError(f"{folder}: missing; unpack Kaggle's archive whole")
     names = _flat_pictures(place / HELD_OUT)
-    notices = (f"{place / UNLABELLED}: has no labels, passed over",) if (place / UNLABELLED).is_dir() else ()
+    notices: tuple[str, ...] = ()
+    if (place / UNLABELLED).is_dir():
+        notices = (f"{place / UNLABELLED}: has no labels, passed over",)
     if not names and looks_like_folders(place / HELD_OUT):  # sorted into class folders by a well-known script
-        return replace(read_folders(place), notices=notices)
-    classes, training, _ = read_classes(place / TRAINING)
+        sorted_ones = read_folders(place)
+        return replace(sorted_ones, notices=(*sorted_ones.notices, *notices))
+    classes, training, passed_over = read_classes(place / TRAINING)
+    notices += passed_over_notices(passed_over)
     check_classes(classes, training.labels, str(place / TRAINING))
     held_out = _held_out(place / HELD_OUT, names, _answers_file(path), classes)
     found = f"ImageNet in Kaggle's folders, {len(classes):,} classes"
@@ -60,7 +64,11 @@ def _flat_pictures(folder: Path) -> dict[str, str]:
     """The names of the pictures in it, by what the table calls them."""
     pictures: dict[str, str] = {}
     for name in sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir()):
-        if name[0] != "." and name.lower().endswith(ENDINGS) and pictures.setdefault(Path(name).stem, name) != name:
+        if (
+            not hidden_file(name)
+            and name.lower().endswith(ENDINGS)
+            and pictures.setdefault(Path(name).stem, name) != name
+        ):
             raise BadInputError(f"{folder / name}: is {pictures[Path(name).stem]} too to the table; remove one of them")
     return pictures
 

@@ -18,7 +18,7 @@ from alexnet.data.decode import Pixels, decode
 from alexnet.data.layouts.class_names import numbered
 from alexnet.data.layouts.row_groups import RowGroups, stretches
 from alexnet.data.layouts.splits import divide, incomplete, split_of
-from alexnet.data.pictures import Dataset, Pictures, check_classes, hidden_file, hidden_folder, hold_out
+from alexnet.data.pictures import Dataset, Pictures, check_classes, distinct, hidden_file, hidden_folder, hold_out
 from alexnet.runtime.errors import BadInputError, MachineError
 
 PICTURES = ("image", "img", "jpg", "picture")
@@ -127,7 +127,7 @@ class _Split:
             raise BadInputError(f"{self.first}: no rows with a label; name files that have some")
         if self.texts:
             return tuple(sorted(set(known)))
-        return self.names or numbered(np.array(known, np.int64), str(self.first))
+        return distinct(self.names) or numbered(np.array(known, np.int64), str(self.first))
 
     def pictures(self, training: "_Split") -> Pictures:
         """Its pictures, with labels as numbers of the training split's classes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from alexnet.runtime.errors import BadInputError
 
 TRAINING = ("train", "training")
-HELD_OUT = ("validation", "valid", "val", "test")  # the first of them that is there is preferred
+HELD_OUT = ("val", "validation", "valid", "test")  # the first of them that is there is preferred
 WORD = re.compile(r"[^\W\d_]+")
 NUMBERED = re.compile(r"(?P<before>.*)-\d+-of-(?P<count>\d+)(?P<ending>\..*)")
 

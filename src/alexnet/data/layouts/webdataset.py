@@ -29,7 +29,7 @@ from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.shelf import Shelf, is_url
 
 TAR = ".tar"
-PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
+PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "jpe", "jfif")
 LABELS = ("label", "cls", "class_id")  # what a sample's JSON calls it
 WHOLE_NUMBER = re.compile(rb"\s*([0-9]{1,9})\s*")
 LARGEST = 1 << 20  # bytes of a label's member; JSON beside a picture has a few hundred
