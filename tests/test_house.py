@@ -38,7 +38,7 @@ DOORS = {
     "simplejpeg": ("data/decode.py",),
     "numba": ("kernels/compiled.py",),
     "llvmlite": ("kernels/compiled.py",),
-    "triton": ("kernels/after_convolution_triton.py",),
+    "triton": ("kernels/after_convolution_triton.py", "kernels/dropout_triton.py"),
     "isal": ("kernels/checksum.py",),
     "scipy": ("data/layouts/ilsvrc.py",),
     "huggingface_hub": ("data/layouts/hub.py",),

@@ -192,3 +192,40 @@ def test_the_layout_in_memory_changes_nothing():
             update.step(lambda layer, bias, now=now: now)
     for (name, one), other in zip(ours.named_parameters(), channels_last.parameters(), strict=True):
         torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12, msg=name)
+
+
+def test_bf16_products_read_copies_and_the_weights_themselves_stay_float32():
+    """Steps of a hundredth of what bf16 can tell apart add up, and a copy is its weight, rounded."""
+    network, alone = begun().float(), begun().float()
+    update, witness = Update(network, PRINTED, torch.bfloat16), Update(alone, PRINTED)
+    before = {name: parameter.clone() for name, parameter in network.named_parameters()}
+    for step in range(50):
+        set_gradients(network, step)
+        for name, parameter in alone.named_parameters():
+            parameter.grad = network.get_parameter(name).grad.float()
+        for each in (update, witness):
+            each.step(lambda layer, bias: 1e-4)
+    for name, parameter in network.named_parameters():
+        assert parameter.dtype == torch.bfloat16 and update.weights[name].dtype == torch.float32
+        assert torch.equal(update.weights[name], alone.get_parameter(name))
+        assert torch.equal(parameter, update.weights[name].to(torch.bfloat16))
+        assert not torch.equal(update.weights[name], update.weights[name].to(torch.bfloat16).float())
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in network.named_parameters())
+
+
+def test_bf16_copies_go_on_where_they_stopped():
+    straight, stopped, resumed = (begun().float() for _ in range(3))
+    one, first = (Update(network, PRINTED, torch.bfloat16) for network in (straight, stopped))
+    for step in range(6):
+        for network, update in ((straight, one), (stopped, first)):
+            set_gradients(network, step)
+            update.step(lambda layer, bias: 0.01)
+        if step == 2:
+            kept = [{name: each.clone() for name, each in of.items()} for of in (first.weights, first.velocity)]
+            stopped, first = resumed, Update(resumed, PRINTED, torch.bfloat16)
+            first.load(*kept)
+    for name, parameter in straight.named_parameters():
+        assert torch.equal(parameter, stopped.get_parameter(name)), name
+        assert torch.equal(one.weights[name], first.weights[name]) and torch.equal(
+            one.velocity[name], first.velocity[name]
+        )

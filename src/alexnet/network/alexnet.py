@@ -99,12 +99,11 @@ class AlexNet(nn.Module):
     def _output(self, number: int, x: Tensor, dropout_seed: tuple[int, int] | None) -> Tensor:
         """What the layer of that number makes of `x`."""
         module = self._module(number)
-        generator = None
         if isinstance(module, DroppedOut) and dropout_seed and self.training:
             seed, step = dropout_seed
-            generator = torch.Generator(x.device)
-            generator.manual_seed(torch_seed(seed, Purpose.DROPOUT, step, number))
-        output: Tensor = module(x, generator) if generator else module(x)
+            dropped: Tensor = module(x, torch_seed(seed, Purpose.DROPOUT, step, number))
+            return dropped
+        output: Tensor = module(x)
         return output
 
     def _store(self, place: str, module: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.dropout import dropped
 from alexnet.kernels.within_map import within_map
 from alexnet.network.layers import (
     AveragePool,
@@ -163,13 +164,15 @@ class DroppedOut(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """float[N, ...] -> the same; `generator` draws the mask, without one PyTorch's global generator does."""
+    def forward(self, x: Tensor, seed: int | None = None) -> Tensor:
+        """float[N, ...] -> the same; the mask is a function of `seed`, which PyTorch's global generator draws if need
+        be."""
         keep = self.layer.keep
         if not self.training:
             return x if self.layer.rescaled else x * keep
-        survivors = torch.empty(x.shape, device=x.device).bernoulli_(keep, generator=generator)
-        return x * (survivors / keep if self.layer.rescaled else survivors).to(x.dtype)
+        if seed is None:
+            seed = int(torch.randint(2**62, ()))
+        return dropped(x, keep=keep, scale=1 / keep if self.layer.rescaled else 1.0, seed=seed)
 
 
 def operation(layer: Layer, shape: Shape) -> nn.Module:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.data.batches import Batch, Batches
@@ -27,6 +28,7 @@ from alexnet.training.schedule import rate, stretched
 from alexnet.training.update import Update
 
 LINES_AN_EPOCH = 20  # of the journal
+LOOK_SECONDS = 1.0  # a look at the losses waits for the device, which has other steps to do meanwhile
 SAVE_SECONDS = 600.0  # at the latest; every epoch's end saves too
 FLAT_STEPS = 200  # this long within FLAT of ln(classes) is worth a word
 FLAT = 0.01
@@ -78,6 +80,7 @@ class Training:
         self.last = network.lineage.layers[-1].name
         self.position = Position()
         self.interruption = Interruption()
+        self.unseen: list[Tensor] = []  # losses of the last steps, still where they were computed
 
     def resume(self, path: Path) -> None:
         """Go back to the checkpoint at `path`. Raises BadInputError when it is damaged or another network's."""
@@ -92,8 +95,8 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Learn to the end and give the last judging.
 
-        Raises Interrupted after a signal, with the run saved, and DivergedError before a step that is not finite, with
-        its last checkpoint as it was.
+        Raises Interrupted after a signal, with the run saved, and DivergedError soon after the first loss that is not
+        finite, with the last checkpoint as it was.
         """
         self.journal = Journal(self.folder, self.position.lines)
         for event in self.folder.events():
@@ -105,6 +108,7 @@ class Training:
         self.display.begin(self.total_steps, len(self.batches))
         self.started, self.started_at = time.monotonic(), self.position.step
         self.line_started, self.waited, self.seen, self.saved_at = self.started, 0.0, 0, self.started
+        self.looked_at = self.started
         try:
             with self.interruption.watched():
                 while self.position.step < self.total_steps or len(self.position.errors) < self.recipe.learning.epochs:
@@ -142,22 +146,32 @@ class Training:
             logits = self.network(self.shown(batch.patches, batch.done), (self.recipe.seed, self.position.step))
         labels = torch.from_numpy(batch.labels).to(logits.device)
         loss = F.cross_entropy(logits.float(), labels)  # the mean log-probability of the right label, negated
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"{self.folder.path}: the loss is {value} at step {self.position.step + 1:,} "
-                f"(rate {self._rate('fc8', False):g}); train again with a smaller --learning.rate"
-            )
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         self.update.step(self._rate)
         self.position.step += 1
-        self.position.loss_sum += value
-        self.position.loss_steps += 1
+        self.unseen.append(loss.detach())
+        if time.monotonic() - self.looked_at > LOOK_SECONDS:
+            self._look()
         self.seen += len(batch.labels)
         pace = (time.monotonic() - self.started) / (self.position.step - self.started_at)
         seconds_left = (self.total_steps - self.position.step) * pace
         self.display.step(self.position.step, len(batch.labels) / pace, seconds_left)
+
+    def _look(self) -> None:
+        """Add up the losses since the last look. Raises DivergedError at the first that is not finite."""
+        self.looked_at = time.monotonic()
+        first = self.position.step - len(self.unseen)
+        values = torch.stack(self.unseen).tolist() if self.unseen else []
+        self.unseen = []
+        for step, value in enumerate(values, first + 1):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"{self.folder.path}: the loss is {value} at step {step:,} "
+                    f"(rate {self._rate(self.last, False):g}); train again with a smaller --learning.rate"
+                )
+            self.position.loss_sum += value
+            self.position.loss_steps += 1
 
     def _rate(self, layer: str, bias: bool) -> float:
         return rate(
@@ -170,6 +184,7 @@ class Training:
         )
 
     def _training_line(self, epoch: int) -> None:
+        self._look()
         position, now = self.position, time.monotonic()
         loss = position.loss_sum / position.loss_steps
         seconds = now - self.line_started
@@ -217,6 +232,7 @@ class Training:
 
     def _save(self) -> None:
         """Save, or keep going with a word where the machine refuses and the run is not at its end."""
+        self._look()
         self.saved_at = time.monotonic()
         self.position.lines = self.journal.lines
         state = asdict(self.position)

@@ -1,0 +1,98 @@
+"""Section 4.2: dropout whose masks are a function of (seed, row, column), counted and not drawn.
+
+Philox 4x32-10 (Salmon, Moraes, Dror and Shaw, 2011) makes a number of (column, row, 0, 0) under the key that is the
+seed: any part of a mask can be computed anywhere, on any device, and the backward computes it again instead of keeping
+it.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.kernels.choice import way
+from alexnet.kernels.compiled import compiled
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.lines import WIDE, Floats, read, write
+
+LOW = 0xFFFFFFFF
+MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
+
+
+def dropped(x: Tensor, *, keep: float, scale: float, seed: int) -> Tensor:
+    """Each activity times `scale` with probability `keep`, otherwise 0.
+
+    x         float[N, ...]; a row is an image, a column an activity in the order of its indices
+    seed      63 bits
+    returns   the same shape and kind
+    """
+    y: Tensor = _Dropped.apply(x, keep, scale, seed)
+    return y
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: int) -> Tensor:  # type: ignore[override]
+        ctx.rest = keep, scale, seed
+        rows = x.reshape(len(x), -1).contiguous()
+        y = torch.empty_like(rows)
+        bound = min(round(keep * 2**32), LOW)
+        match way(x):
+            case "numba":
+                numbers = np.array([scale, 0], WIDE[x.dtype])
+                half = x.dtype == torch.bfloat16
+                on_all_cores(_drop, len(rows), _bare(rows), _bare(y), numbers, half, np.array([seed, bound], np.uint64))
+            case "triton":
+                from alexnet.kernels import dropout_triton
+
+                dropout_triton.drop(rows, y, scale, seed, bound)
+            case "plain":
+                column, row = torch.arange(rows.shape[1], device=x.device), torch.arange(len(rows), device=x.device)
+                zero = torch.zeros((), dtype=torch.int64, device=x.device)
+                words = philox(column[None], row[:, None], zero, zero, seed & LOW, seed >> 32)
+                y = torch.where(words < bound, rows * scale, 0)
+        return y.reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        keep, scale, seed = ctx.rest
+        return dropped(g, keep=keep, scale=scale, seed=seed), None, None, None
+
+
+def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: int, key1: int) -> Tensor:
+    """The first 32 bits of Philox 4x32-10: int64 of the counters' common shape, all of them below 2^32."""
+    for _ in range(ROUNDS):
+        first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]  # of 64 bits, the sign is one of them
+        c0, c2 = (second >> 32 & LOW) ^ c1 ^ key0, (first >> 32 & LOW) ^ c3 ^ key1
+        c1, c3 = second & LOW, first & LOW
+        key0, key1 = (key0 + WEYL[0]) & LOW, (key1 + WEYL[1]) & LOW
+    return c0
+
+
+def _bare(x: Tensor) -> Floats:
+    whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+    return whole
+
+
+@compiled
+def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, half: bool, seed_and_bound: Any) -> None:
+    """The rows `first` to `last`."""
+    scale, zero = numbers[0], numbers[1]
+    v, words = np.empty(x.shape[1], numbers.dtype), np.empty(x.shape[1], np.uint64)
+    seed, bound = seed_and_bound[0], seed_and_bound[1]
+    low, high = np.uint64(LOW), np.uint64(32)
+    for row in range(first, last):
+        read(x[row], v, half)
+        for i in range(words.shape[0]):
+            c0, c1, c2, c3 = np.uint64(i), np.uint64(row), np.uint64(0), np.uint64(0)
+            key0, key1 = seed & low, seed >> high
+            for _ in range(ROUNDS):
+                one, other = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
+                c0, c2 = (other >> high) ^ c1 ^ key0, (one >> high) ^ c3 ^ key1
+                c1, c3 = other & low, one & low
+                key0, key1 = (key0 + np.uint64(WEYL[0])) & low, (key1 + np.uint64(WEYL[1])) & low
+            words[i] = c0
+        for i in range(words.shape[0]):
+            v[i] = v[i] * scale if words[i] < bound else zero
+        write(v, y[row], half)

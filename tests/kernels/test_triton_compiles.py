@@ -1,0 +1,41 @@
+"""The GPU's kernels compile for a GPU that is not here: Triton brings what it needs, its interpreter checks less."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is there on Linux only")
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from alexnet.kernels import after_convolution_triton, dropout_triton
+from alexnet.kernels.after_convolution import Following
+
+TYPES = {"winners": "*u8", "seed": "i64", "bound": "i64"} | dict.fromkeys(("k", "alpha", "beta", "scale"), "fp32")
+TYPES |= dict.fromkeys(("count", "columns", "height", "width", "rows"), "i32")
+paper, last = Following(True, (2, 5, 2.0, 1e-4, 0.75), (3, 2)), Following(pool=(3, 2), last=True)
+kernels = [(dropout_triton._drop, {"tile": dropout_triton.TILE})]
+for what, maps in ((paper, 96), (last, 256)):
+    constants = after_convolution_triton.constants_of(what, maps)
+    kernels += [(after_convolution_triton._forward, constants), (after_convolution_triton._backward, constants)]
+for kernel, constants in kernels:
+    names = [name for name in kernel.arg_names if name not in constants]
+    types = {name: TYPES.get(name, "*bf16") for name in names} | dict.fromkeys(constants, "constexpr")
+    compiled = triton.compile(
+        ASTSource(kernel, types, constants), GPUTarget("cuda", 90, 32), {"enable_fp_fusion": True}
+    )
+    print(len(compiled.asm["cubin"]))
+"""
+
+
+def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    words = [sys.executable, "-W", "error", "-c", COMPILED]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sizes = done.stdout.split()
+    assert len(sizes) == 5 and all(int(size) > 1000 for size in sizes)

@@ -1,0 +1,63 @@
+"""Three hundred steps of learning with the fast kernels and with PyTorch's operations one by one stay together.
+
+In float64 to the last digits. In float32 a rounding now and then lets another of two nearly equal activities win a
+window, and from there the two go slightly different ways, as two stock programs with other sums would.
+"""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.kernels import after_convolution, choice, dropout, update_rule, within_map
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.layers import Convolution, Dropout, FullyConnected, MaxPool, NormAcrossMaps, Normal, Rectifier
+from alexnet.network.lineages import Lineage
+from alexnet.training.recipe import Learning
+from alexnet.training.update import Update
+
+STEPS, CLASSES = 300, 5
+WIDE = Normal(0.05)
+SMALL = (  # the paper's order of things, 2 towers, and dropout
+    Convolution("conv1", 16, 5, weight=WIDE), Rectifier("relu1"), NormAcrossMaps("norm1"), MaxPool("pool1"),
+    Convolution("conv2", 16, 3, groups=2, weight=WIDE), Rectifier("relu2"), NormAcrossMaps("norm2"),
+    MaxPool("pool2"), FullyConnected("fc3", 32, weight=WIDE), Rectifier("relu3"), Dropout("drop3"),
+    FullyConnected("fc4", CLASSES, weight=WIDE),
+)  # fmt: skip
+
+
+def losses(dtype: torch.dtype, products: torch.dtype = torch.float32) -> list[float]:
+    """Of a classification that can be learned: which of five patterns a noisy picture holds."""
+    network = AlexNet(Lineage("small", "", side=24, towers=2, layers=SMALL, code="fc3"), seed=1).to(dtype).train()
+    network = network.to(memory_format=torch.channels_last)
+    update = Update(network, Learning(), products)
+    generator = torch.Generator().manual_seed(2)
+    patterns = torch.randn(CLASSES, 3, 24, 24, generator=generator, dtype=torch.float64) * 20
+    found = []
+    for step in range(STEPS):
+        labels = torch.randint(CLASSES, (16,), generator=generator)
+        noise = torch.randn(16, 3, 24, 24, generator=generator, dtype=torch.float64) * 20
+        with torch.autocast("cpu", products, enabled=products == torch.bfloat16):
+            logits = network((patterns[labels] + noise).to(dtype), (0, step))
+        loss = F.cross_entropy(logits.to(dtype), labels)
+        network.zero_grad(set_to_none=True)
+        loss.backward()
+        update.step(lambda layer, bias: 0.002)
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.skipif(not choice.AVAILABLE, reason="Numba is not installed or switched off")
+@pytest.mark.parametrize(
+    ("dtype", "products", "bound"),
+    [(torch.float64, torch.float32, 1e-9), (torch.float32, torch.float32, 0.1), (torch.float32, torch.bfloat16, 0.2)],
+)
+def test_the_fast_and_the_plain_path_stay_together(monkeypatch, dtype, products, bound):
+    fast = losses(dtype, products)
+    for module in (after_convolution, dropout, update_rule, within_map):
+        monkeypatch.setattr(module, "way", lambda x: "plain")
+    plain = losses(dtype, products)
+    assert sum(plain[-20:]) < sum(plain[:20]) / 2  # it learns
+    apart = max(abs(a - b) for a, b in zip(fast, plain, strict=True))
+    on_average = abs(sum(fast) - sum(plain)) / STEPS
+    print(f"{dtype}, {products}: at most {apart:.1e} apart, {on_average:.1e} on average")
+    assert 0 < apart < bound and on_average < bound / 50
