@@ -8,11 +8,10 @@ again, and writes one gradient. A pixel's maps lie apart by towers there (`lines
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.kernels.compiled import compiled
+from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lines import (
     Floats,
@@ -47,7 +46,6 @@ def _numbers(x: Tensor, what: "Following") -> tuple[Any, ...]:
     towers, n, k, alpha, beta = what.norm
     return (
         numbers(x.dtype, k, alpha, beta),
-        x.dtype == torch.bfloat16,
         what.rectified,
         what.last,
         x.shape[1] // towers if n else x.shape[1],
@@ -59,14 +57,14 @@ def _numbers(x: Tensor, what: "Following") -> tuple[Any, ...]:
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], numbers: Floats, half: bool,
+def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], numbers: Floats,
              rectified: bool, rectified_last: bool, share: int, below: int, above: int, normalized: bool,
              size: int, stride: int) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns = out.shape[1], out.shape[2]
     wide, gap = known(numbers), max(below, above)
-    zero, infinity = wide[3], wide[10]
+    zero, infinity, half = wide[3], wide[10], x.itemsize == 2
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
     ring = np.zeros((size, gap + width * apart), numbers.dtype)
@@ -81,12 +79,12 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
             while ready < bottom:
                 own = ring[ready % size]
                 given = v if normalized else own
-                spread(x[image, ready].reshape(width * maps), given, half, share, gap, least)
+                spread(x[image, ready].reshape(width * maps), given, share, gap, least)
                 if normalized:
                     normalize(given, d, own, below, above, wide, half)
                 ready += 1
             if passes:
-                gather(ring[top % size], out[image, row].reshape(width * maps), half, share, gap)
+                gather(ring[top % size], out[image, row].reshape(width * maps), share, gap)
                 continue
             for column in range(columns):
                 left, right = column * stride, min(column * stride + size, width)
@@ -101,11 +99,11 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
                     place[i] = np.int32(NOBODY) if best[i] <= zero else place[i]
                 for i in range(best.shape[0]):
                     best[i] = zero if best[i] < zero else best[i]
-            gather(best, out[image, row].reshape(columns * maps), half, share, gap)
-            gather(place, winners[image, row].reshape(columns * maps), False, share, gap)
+            gather(best, out[image, row].reshape(columns * maps), share, gap)
+            gather(place, winners[image, row].reshape(columns * maps), share, gap)
 
 
-@compiled
+@compiled_part
 def _largest(ring: Floats, top: int, bottom: int, left: int, right: int, gap: int, best: Floats,
              place: NDArray[np.int32]) -> None:  # fmt: skip
     """The largest activity of each map in a window, and its place counted row by row; the first one of equals."""
@@ -124,7 +122,7 @@ def _largest(ring: Floats, top: int, bottom: int, left: int, right: int, gap: in
                     place[i] = code if wins else place[i]
 
 
-@compiled
+@compiled_part
 def _largest_of_nine(ring: Floats, top: int, bottom: int, first: int, last: int, best: Floats,
                      place: NDArray[np.int32]) -> None:  # fmt: skip
     """The same for the paper's window of 3, all nine at once, from the column that begins at `first` to that at `last`.
@@ -148,7 +146,7 @@ def _largest_of_nine(ring: Floats, top: int, bottom: int, first: int, last: int,
         best[i], place[i] = largest, where
 
 
-@compiled
+@compiled_part
 def _larger(one: Any, its: int, largest: Any, where: np.int32) -> tuple[Any, np.int32]:
     wins = (one > largest) | np.isnan(one)
     return one if wins else largest, np.int32(its) if wins else where
@@ -156,13 +154,13 @@ def _larger(one: Any, its: int, largest: Any, where: np.int32) -> tuple[Any, np.
 
 @compiled
 def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats,
-              numbers: Floats, half: bool, rectified: bool, rectified_last: bool, share: int, below: int, above: int,
+              numbers: Floats, rectified: bool, rectified_last: bool, share: int, below: int, above: int,
               normalized: bool, size: int, stride: int) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns = g.shape[1], g.shape[2]
     wide, gap = known(numbers), max(below, above)
-    zero, infinity = wide[3], wide[10]
+    zero, infinity, half = wide[3], wide[10], x.itemsize == 2
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
     down = np.zeros(gap + width * apart, numbers.dtype)
@@ -175,30 +173,30 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
         ready = 0
         for row in range(height):
             if passes:
-                spread(g[image, row].reshape(width * maps), down, half, share, gap, -infinity)
+                spread(g[image, row].reshape(width * maps), down, share, gap, -infinity)
             else:
                 for i in range(down.shape[0]):
                     down[i] = zero
                 over = min(row // stride, rows - 1)  # the lowest window that this row may lie in
                 while ready <= over:
                     at = ready % overlap
-                    spread(g[image, ready].reshape(columns * maps), above_it[at], half, share, gap, -infinity)
-                    spread(winners[image, ready].reshape(columns * maps), winning[at], False, share, gap, np.uint8(0))
+                    spread(g[image, ready].reshape(columns * maps), above_it[at], share, gap, -infinity)
+                    spread(winners[image, ready].reshape(columns * maps), winning[at], share, gap, np.uint8(0))
                     ready += 1
                 for window in range(max(0, (row - size) // stride + 1), over + 1):
                     if row - window * stride < size:
                         _scatter(above_it[window % overlap], winning[window % overlap], down,
                                  (row - window * stride) * size, size, stride, width, columns, gap, zero)  # fmt: skip
             if normalized or rectified:
-                spread(x[image, row].reshape(width * maps), v, half, share, gap, least)
+                spread(x[image, row].reshape(width * maps), v, share, gap, least)
             if normalized:
                 normalize_back(v, down, d, e, below, above, wide, half)
             if rectified:
                 pass_back(down, v, zero)
-            gather(down, gradient[image, row].reshape(width * maps), half, share, gap)
+            gather(down, gradient[image, row].reshape(width * maps), share, gap)
 
 
-@compiled
+@compiled_part
 def _scatter(g: Floats, winners: NDArray[np.uint8], down: Floats, code: int, size: int, stride: int, width: int,
              columns: int, gap: int, zero: Any) -> None:  # fmt: skip
     """Add each window's gradient to the activity of this row that won it; `code` is that of the row's first column."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import WIDE, Floats, read, write
+from alexnet.kernels.lines import WIDE, Floats, bare, read, write
 
 LOW = 0xFFFFFFFF
 MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
@@ -41,8 +41,7 @@ class _Dropped(torch.autograd.Function):
         match way(x):
             case "numba":
                 numbers = np.array([scale, 0], WIDE[x.dtype])
-                half = x.dtype == torch.bfloat16
-                on_all_cores(_drop, len(rows), _bare(rows), _bare(y), numbers, half, np.array([seed, bound], np.uint64))
+                on_all_cores(_drop, len(rows), bare(rows), bare(y), numbers, np.array([seed, bound], np.uint64))
             case "triton":
                 from alexnet.kernels import dropout_triton
 
@@ -70,20 +69,15 @@ def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: int, key1: int)
     return c0
 
 
-def _bare(x: Tensor) -> Floats:
-    whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
-    return whole
-
-
 @compiled
-def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, half: bool, seed_and_bound: Any) -> None:
+def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, seed_and_bound: Any) -> None:
     """The rows `first` to `last`."""
     scale, zero = numbers[0], numbers[1]
     v, words = np.empty(x.shape[1], numbers.dtype), np.empty(x.shape[1], np.uint64)
     seed, bound = seed_and_bound[0], seed_and_bound[1]
     low, high = np.uint64(LOW), np.uint64(32)
     for row in range(first, last):
-        read(x[row], v, half)
+        read(x[row], v)
         for i in range(words.shape[0]):
             c0, c1, c2, c3 = np.uint64(i), np.uint64(row), np.uint64(0), np.uint64(0)
             key0, key1 = seed & low, seed >> high
@@ -95,4 +89,4 @@ def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, half: bo
             words[i] = c0
         for i in range(words.shape[0]):
             v[i] = v[i] * scale if words[i] < bound else zero
-        write(v, y[row], half)
+        write(v, y[row])

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.kernels.compiled import compiled
+from alexnet.kernels.compiled import compiled_part
 
 Floats = NDArray[Any]
 NEARLY = np.int32(0x6F14E000)  # the constant with the smallest largest error, 4.4 %, over four octaves
@@ -23,11 +23,16 @@ FITTED = (0.9999892, 0.250031, 0.159122, 0.1165411)
 WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
 
 
-def lines(x: Tensor) -> Floats:
-    """The same memory for compiled code: [N, H, W, C] of float[N, C, H, W] channels last, bf16 as uint16."""
-    x = x.detach().permute(0, 2, 3, 1)
+def bare(x: Tensor) -> Floats:
+    """The same memory for compiled code, bf16 as uint16."""
+    x = x.detach()
     whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
     return whole
+
+
+def lines(x: Tensor) -> Floats:
+    """The same of float[N, C, H, W] channels last: [N, H, W, C]."""
+    return bare(x.permute(0, 2, 3, 1))
 
 
 def numbers(dtype: torch.dtype, k: float, alpha: float, beta: float) -> Floats:
@@ -38,14 +43,14 @@ def numbers(dtype: torch.dtype, k: float, alpha: float, beta: float) -> Floats:
     return np.array([k, alpha, beta, 0, 1, 1 / 4, *FITTED, np.inf], WIDE[dtype])
 
 
-@compiled
+@compiled_part
 def known(n: Floats) -> tuple[Any, ...]:
     """The same, `wide` below: no longer in memory, where a sweep might write over them."""
     return n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]
 
 
-@compiled
-def spread(source: Floats, into: Floats, half: bool, share: int, gap: int, least: Any) -> None:
+@compiled_part
+def spread(source: Floats, into: Floats, share: int, gap: int, least: Any) -> None:
     """A line of numbers, widened from bf16 where it is that, to where it lies apart: `gap` numbers before, between and
     behind the shares. What is below `least` becomes that: 0 is the rectifier; what is not a number stays so.
 
@@ -54,7 +59,7 @@ def spread(source: Floats, into: Floats, half: bool, share: int, gap: int, least
     to = gap
     for start in range(0, source.shape[0], share):
         given, taken = source[start : start + share], into[to : to + share]
-        if half:
+        if source.itemsize == 2:
             for i in range(share):
                 taken[i] = np.maximum(np.uint32(np.uint32(given[i]) << np.uint32(16)).view(np.float32), least)
         else:
@@ -63,11 +68,11 @@ def spread(source: Floats, into: Floats, half: bool, share: int, gap: int, least
         to += share + gap
 
 
-@compiled
-def gather(source: Floats, into: Floats, half: bool, share: int, gap: int) -> None:
+@compiled_part
+def gather(source: Floats, into: Floats, share: int, gap: int) -> None:
     """The other way, without what lies between; rounded to bf16 (to the nearest, ties to even) if it becomes that."""
     at = gap
-    if half:
+    if into.itemsize == 2:
         bits = source.view(np.uint32)
         for start in range(0, into.shape[0], share):
             wider, narrow = bits[at : at + share], into[start : start + share]
@@ -87,33 +92,33 @@ def gather(source: Floats, into: Floats, half: bool, share: int, gap: int) -> No
             at += share + gap
 
 
-@compiled
-def read(source: Floats, into: Floats, half: bool) -> None:
+@compiled_part
+def read(source: Floats, into: Floats) -> None:
     """A line of numbers, widened from bf16 where it is that."""
-    spread(source, into, half, source.shape[0], 0, np.float32(-np.inf))
+    spread(source, into, source.shape[0], 0, np.float32(-np.inf))
 
 
-@compiled
-def write(source: Floats, into: Floats, half: bool) -> None:
+@compiled_part
+def write(source: Floats, into: Floats) -> None:
     """A line of numbers, rounded to bf16 (to the nearest, ties to even) where it becomes that."""
-    gather(source, into, half, into.shape[0], 0)
+    gather(source, into, into.shape[0], 0)
 
 
-@compiled
+@compiled_part
 def pass_back(g: Floats, v: Floats, zero: Any) -> None:
     """g stays where the rectified v is above 0, and becomes 0 elsewhere."""
     for i in range(v.shape[0]):
         g[i] = g[i] if v[i] > zero else zero
 
 
-@compiled
+@compiled_part
 def _nearly(d: Any) -> Any:
     """A float32's d ^ -3/4, to 4.4 percent: its bits, as a number, are nearly its logarithm."""
     bits = np.float32(d).view(np.int32)
     return np.int32(NEARLY - np.int32(bits - np.int32(bits >> np.int32(2)))).view(np.float32)
 
 
-@compiled
+@compiled_part
 def _power(d: Any, wide: Any, steps: int) -> Any:
     """d ^ -beta; with `steps` without roots and divisions, which take longer.
 
@@ -131,7 +136,7 @@ def _power(d: Any, wide: Any, steps: int) -> Any:
     return y
 
 
-@compiled
+@compiled_part
 def _steps(wide: Any, itemsize: int, half: bool) -> int:
     """For the paper's 0.75: one leaves 0.0011 percent, where rounding to bf16 leaves 0.39, and a second less than
     float32 can hold. 0: other powers, and float64."""
@@ -140,7 +145,7 @@ def _steps(wide: Any, itemsize: int, half: bool) -> int:
     return 1 if half else 2
 
 
-@compiled
+@compiled_part
 def _energies(v: Floats, d: Floats, below: int, above: int, wide: Any) -> None:
     """d[i] = k + alpha (v[i - below]^2 + ... + v[i + above]^2)."""
     k, alpha, length = wide[0], wide[1], v.shape[0]
@@ -166,7 +171,7 @@ def _energies(v: Floats, d: Floats, below: int, above: int, wide: Any) -> None:
         d[i] = k + alpha * d[i]
 
 
-@compiled
+@compiled_part
 def _take(g: Floats, v: Floats, e: Floats, below: int, above: int, factor: Any) -> None:
     """g[i] -= factor v[i] (e[i - below] + ... + e[i + above])."""
     length = v.shape[0]
@@ -183,7 +188,7 @@ def _take(g: Floats, v: Floats, e: Floats, below: int, above: int, factor: Any) 
             gradient[i] -= factor * own[i] * their[i]
 
 
-@compiled
+@compiled_part
 def divide(v: Floats, d: Floats, into: Floats, wide: Any, half: bool) -> None:
     """into = v / d ^ beta."""
     steps = _steps(wide, v.itemsize, half)
@@ -191,7 +196,7 @@ def divide(v: Floats, d: Floats, into: Floats, wide: Any, half: bool) -> None:
         into[i] = v[i] * _power(d[i], wide, steps)
 
 
-@compiled
+@compiled_part
 def divide_back(v: Floats, g: Floats, d: Floats, e: Floats, wide: Any, half: bool) -> None:
     """g becomes g / d ^ beta, and e that times v / d: what is shared with v's neighbours."""
     steps = _steps(wide, v.itemsize, half)
@@ -208,14 +213,14 @@ def divide_back(v: Floats, g: Floats, d: Floats, e: Floats, wide: Any, half: boo
             e[i] = own * v[i] * (root * root)
 
 
-@compiled
+@compiled_part
 def normalize(v: Floats, d: Floats, into: Floats, below: int, above: int, wide: Any, half: bool) -> None:
     """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart."""
     _energies(v, d, below, above, wide)
     divide(v, d, into, wide, half)
 
 
-@compiled
+@compiled_part
 def normalize_back(v: Floats, g: Floats, d: Floats, e: Floats, below: int, above: int, wide: Any,
                    half: bool) -> None:  # fmt: skip
     """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1); all lie apart."""

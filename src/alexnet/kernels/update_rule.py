@@ -7,9 +7,9 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import WIDE, Floats, read, write
+from alexnet.kernels.lines import WIDE, Floats, bare, read, write
 
-CHUNK = 2**14  # numbers one thread is given at a time
+CHUNK = 2**11  # numbers one thread is given at a time: four arrays of them stay in the first cache
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
@@ -28,9 +28,9 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     halves = [each for each in (gradient, copy) if each is not None and each.dtype == torch.bfloat16]
     if way(weight) == "numba" and (weight.dtype == torch.float32 or not halves):
         numbers = np.array([momentum, decay * rate, rate], WIDE[weight.dtype])
-        w, v, g, c = (_numbers(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
+        w, v, g, c = (bare(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
         chunks = -(-len(w) // CHUNK)
-        on_all_cores(_sweep, chunks, w, v, g, c, numbers, gradient.dtype == torch.bfloat16)
+        on_all_cores(_sweep, chunks, w, v, g, c, numbers)
         return
     pieces = [each.split(PIECE if each.device.type == "cpu" else len(each)) for each in flat if each is not None]
     for w_, v_, g_, *copies in zip(*pieces, strict=True):
@@ -45,13 +45,8 @@ def _flat(x: Tensor) -> Tensor:
     return x.detach().as_strided((x.numel(),), (1,))
 
 
-def _numbers(x: Tensor) -> Floats:
-    whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
-    return whole
-
-
 @compiled
-def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats, numbers: Floats, half: bool) -> None:
+def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats, numbers: Floats) -> None:
     """The chunks `first` to `last`; `copy` is empty where nobody reads one."""
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
     wide = np.empty(CHUNK, numbers.dtype)
@@ -59,9 +54,9 @@ def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats,
         ours = slice(chunk * CHUNK, min((chunk + 1) * CHUNK, w.shape[0]))
         weight, velocity = w[ours], v[ours]
         step = wide[: weight.shape[0]]
-        read(g[ours], step, half)
+        read(g[ours], step)
         for i in range(weight.shape[0]):
             velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * step[i]
             weight[i] += velocity[i]
         if copy.shape[0]:
-            write(weight, copy[ours], True)
+            write(weight, copy[ours])

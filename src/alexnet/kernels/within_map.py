@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet.kernels import response_norm
 from alexnet.kernels.choice import way
-from alexnet.kernels.compiled import compiled
+from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lines import Floats, divide, divide_back, known, lines, numbers, read, write
 
@@ -34,7 +34,7 @@ class _WithinMap(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, reach: int, k: float, alpha: float, beta: float) -> Tensor:  # type: ignore[override]
         x = x.contiguous(memory_format=torch.channels_last)
         y = torch.empty_like(x)
-        ctx.rest = (numbers(x.dtype, k, alpha, beta), x.dtype == torch.bfloat16, reach)
+        ctx.rest = (numbers(x.dtype, k, alpha, beta), reach)
         on_all_cores(_forward, len(x), lines(x), lines(y), *ctx.rest)
         ctx.save_for_backward(x)
         return y
@@ -49,7 +49,7 @@ class _WithinMap(torch.autograd.Function):
         return gradient, None, None, None, None
 
 
-@compiled
+@compiled_part
 def _patch_sums(rows: Floats, row: int, reach: int, maps: int, down: Floats, s: Floats) -> None:
     """s: at each place of the row, the sum over its patch of `rows`, [H, W * maps]; `down` holds anything."""
     line = rows.shape[1]
@@ -71,7 +71,7 @@ def _patch_sums(rows: Floats, row: int, reach: int, maps: int, down: Floats, s: 
             own_right[i] += right[i]
 
 
-@compiled
+@compiled_part
 def _divisors(energies: Floats, row: int, reach: int, maps: int, wide: Any, p: Floats, d: Floats) -> None:
     """d = k + alpha * patch sums of the row's energies; p holds anything."""
     k, alpha = wide[0], wide[1]
@@ -80,33 +80,33 @@ def _divisors(energies: Floats, row: int, reach: int, maps: int, wide: Any, p: F
         d[i] = k + alpha * d[i]
 
 
-@compiled
-def _energies(x: Floats, v: Floats, e: Floats, half: bool) -> None:
+@compiled_part
+def _energies(x: Floats, v: Floats, e: Floats) -> None:
     """An image's activities, widened, and their squares: [H, W * maps]."""
     for row in range(x.shape[0]):
         activity, energy = v[row], e[row]
-        read(x[row].reshape(activity.shape[0]), activity, half)
+        read(x[row].reshape(activity.shape[0]), activity)
         for i in range(activity.shape[0]):
             energy[i] = activity[i] * activity[i]
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, half: bool, reach: int) -> None:
+def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach: int) -> None:
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     line, wide = width * maps, known(numbers)
     v, e = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
     p, d = np.empty(line, numbers.dtype), np.empty(line, numbers.dtype)
     for image in range(first, last):
-        _energies(x[image], v, e, half)
+        _energies(x[image], v, e)
         for row in range(height):
             _divisors(e, row, reach, maps, wide, p, d)
-            divide(v[row], d, p, wide, half)
-            write(p, y[image, row].reshape(line), half)
+            divide(v[row], d, p, wide, x.itemsize == 2)
+            write(p, y[image, row].reshape(line))
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, numbers: Floats, half: bool,
+def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, numbers: Floats,
               reach: int) -> None:  # fmt: skip
     """The images `first` to `last`: g d^-beta - 2 alpha beta x * patch sums of g x d^(-beta - 1)."""
     _, height, width, maps = x.shape
@@ -116,14 +116,14 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
     direct, shared = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
     p, d = np.empty(line, numbers.dtype), np.empty(line, numbers.dtype)
     for image in range(first, last):
-        _energies(x[image], v, e, half)
+        _energies(x[image], v, e)
         for row in range(height):
             _divisors(e, row, reach, maps, wide, p, d)
-            read(g[image, row].reshape(line), direct[row], half)
-            divide_back(v[row], direct[row], d, shared[row], wide, half)
+            read(g[image, row].reshape(line), direct[row])
+            divide_back(v[row], direct[row], d, shared[row], wide, x.itemsize == 2)
         for row in range(height):
             _patch_sums(shared, row, reach, maps, p, d)
             activity, own = v[row], direct[row]
             for i in range(line):
                 own[i] -= factor * activity[i] * d[i]
-            write(own, gradient[image, row].reshape(line), half)
+            write(own, gradient[image, row].reshape(line))

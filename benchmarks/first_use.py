@@ -1,0 +1,58 @@
+"""What compiling costs: the first step of a process with an empty cache, and of one that finds the machine code there.
+
+    python benchmarks/first_use.py [--lineage paper]
+
+A step of four images, update included; what a fourth step takes is subtracted. Last line: one JSON object, seconds.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from alexnet.runtime.devices import this_machine
+from training_step import our_step
+
+
+def measure(lineage: str) -> float:
+    """In this process."""
+    images, labels = torch.randn(4, 3, 224, 224).contiguous(memory_format=torch.channels_last), torch.arange(4)
+    step = our_step(lineage, this_machine())[1]
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        step(images, labels)
+        seconds.append(time.perf_counter() - started)
+    return seconds[0] - seconds[-1]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lineage", default="paper")
+    parser.add_argument("--here", action="store_true", help="one process only, this one")
+    options = parser.parse_args()
+    if options.here:
+        print(measure(options.lineage))
+        return
+    found = {}
+    with tempfile.TemporaryDirectory() as cache:
+        for what in ("compiling", "from the cache"):
+            words = [sys.executable, str(Path(__file__)), "--here", "--lineage", options.lineage]
+            environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+            done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+            found[what] = round(float(done.stdout.splitlines()[-1]), 3)
+    print(f"{options.lineage} on {this_machine()}")
+    for what, seconds in found.items():
+        print(f"  {what:15} {seconds:6.2f} s")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

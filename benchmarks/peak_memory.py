@@ -1,0 +1,63 @@
+"""The most memory a training step of the full network takes: ours and PyTorch's, each in a process of its own.
+
+    python benchmarks/peak_memory.py [--lineage paper] [--batch 128]
+
+Peak resident memory after three steps, and what of it was there before the network was made. `stock.py` says what B0
+and B1 are. Last line: one JSON object, MB.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from alexnet.runtime.devices import this_machine
+from stock import paper_network, step_of
+from training_step import our_step
+
+
+def peak() -> float:
+    """Of this process, so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(side: str, lineage: str, batch: int) -> dict[str, float]:
+    """Three steps of one side."""
+    machine = this_machine()
+    images = torch.randn(batch, 3, 224, 224)
+    if side != "b0":
+        images = images.contiguous(memory_format=torch.channels_last)
+    labels, before = torch.randint(0, 1000, (batch,)), peak()
+    step = our_step(lineage, machine)[1] if side == "ours" else step_of(paper_network(), machine, tuned=side == "b1")
+    for _ in range(3):
+        step(images, labels)
+    return {"before": before, "peak": peak()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lineage", default="paper")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--side", help="one side only, in this process")
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(measure(options.side, options.lineage, options.batch)))
+        return
+    found = {}
+    for side in ("ours", "b0", "b1"):
+        words = [sys.executable, str(Path(__file__)), "--side", side, "--lineage", options.lineage]
+        done = subprocess.run([*words, "--batch", str(options.batch)], check=True, capture_output=True, text=True)
+        found[side] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{options.lineage}, batches of {options.batch}, on {this_machine()}; MB")
+    for side, memory in found.items():
+        print(f"  {side:5} {memory['peak']:8,.0f}, of which before {memory['before']:,.0f}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
