@@ -36,6 +36,30 @@ def paper_network() -> nn.Module:
     return _started(network)
 
 
+class NormWithinMap(nn.Module):
+    """What people write for the CIFAR-10 networks' normalization; PyTorch has no module for it."""
+
+    def __init__(self, size: int, alpha: float, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, C, H, W] -> the same."""
+        mean = F.avg_pool2d(x.square(), self.size, 1, self.size // 2)
+        return x / (self.k + self.alpha * self.size**2 * mean) ** self.beta
+
+
+def cifar_network() -> nn.Module:
+    """`cifar-18pct`'s layers."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(3, 2, ceil_mode=True), nn.ReLU(), NormWithinMap(3, 5e-5 / 9),
+        nn.Conv2d(32, 32, 5, padding=2), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True), NormWithinMap(3, 5e-5 / 9),
+        nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.Flatten(), nn.Linear(1024, 10),
+    )  # fmt: skip
+    return _started(network)
+
+
 def one_weird_trick() -> nn.Module:
     """torchvision's AlexNet."""
     network = nn.Sequential(
