@@ -1,12 +1,13 @@
 """Each operation of the full network by itself, forward and backward: ours against PyTorch's, interleaved.
 
-    python benchmarks/layers.py [--lineage paper] [--batch 128] [--repeats 20] [--only following convolutions update]
+    python benchmarks/layers.py [--lineage paper] [--batch 128] [--repeats 20] [--only following update]
 
 following      what follows each convolution (rectifier, normalization, pooling), normalization of layer 1 alone, and
                copying the tensor once, in float32 and in the kind of the machine's products; stock is PyTorch's modules
                in float32, which is the fastest kind they have for normalization on a processor
 convolutions   the layouts that a convolution can be given in, by the rate they reach: channels last and first, groups
                as one call and split by tower, the first layer's 4 x 4 blocks of pixels as channels
+products       the fully connected layers
 update         the update rule against PyTorch's fused SGD
 
 Last line: one JSON object, milliseconds.
@@ -24,9 +25,9 @@ from torch.nn import functional as F
 from alexnet.kernels.after_convolution import Following
 from alexnet.kernels.update_rule import move
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.layers import Convolution, Layer, MaxPool, NormAcrossMaps, Rectifier
+from alexnet.network.layers import Convolution, FullyConnected, Layer, MaxPool, NormAcrossMaps, Rectifier
 from alexnet.network.operations import following
-from alexnet.runtime.devices import Machine, this_machine
+from alexnet.runtime.devices import Machine, environment, this_machine
 from stock import ceilings, interleaved
 
 Pass = tuple[Callable[[], object], Callable[[], object]]  # forward alone, forward and backward
@@ -144,6 +145,22 @@ def convolution_sides(lineage: str, batch: int, machine: Machine) -> tuple[dict[
     return sides, flops
 
 
+def product_sides(lineage: str, batch: int, machine: Machine) -> tuple[dict[str, dict[str, Callable[[], object]]],
+                                                                       dict[str, float]]:  # fmt: skip
+    """The same of the fully connected layers."""
+    sides: dict[str, dict[str, Callable[[], object]]] = {}
+    flops = {}
+    for row in AlexNet(lineage).lineage.table():
+        if isinstance(row.layer, FullyConnected):
+            inputs = row.layer.fan_in(row.input)
+            x = torch.randn(batch, inputs, device=machine.device).to(machine.products)
+            weight = torch.randn(row.layer.outputs, inputs, device=machine.device).to(machine.products)
+            forward, both = passes(lambda x, weight=weight: F.linear(x, weight), x, (weight,))  # type: ignore[misc]
+            sides[row.layer.name] = {"linear forward": forward, "linear both": both}
+            flops[row.layer.name] = 2 * batch * row.multiply_adds / 1e12
+    return sides, flops
+
+
 def _in_blocks(x: Tensor, weight: Tensor) -> Tensor:
     """A convolution of stride 4 as one of stride 1 over 4 x 4 blocks of pixels: 48 channels instead of 3."""
     size = -(-weight.shape[-1] // 4) * 4
@@ -181,7 +198,7 @@ def main() -> None:
     parser.add_argument("--lineage", default="paper")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=20)
-    parts = ["following", "convolutions", "update"]
+    parts = ["following", "convolutions", "products", "update"]
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
     options = parser.parse_args()
     machine = this_machine()
@@ -196,13 +213,17 @@ def main() -> None:
     if "convolutions" in options.only:
         sides, flops = convolution_sides(options.lineage, options.batch, machine)
         groups |= sides
+    if "products" in options.only:
+        sides, more = product_sides(options.lineage, options.batch, machine)
+        groups, flops = groups | sides, flops | more
     if "update" in options.only:
         groups |= update_sides(options.lineage, machine)
     for name, of in groups.items():
         seconds = interleaved(of, options.repeats, machine.device)
         record[name] = {side: 1e3 * median(values) for side, values in seconds.items()}
         show(name, record[name], flops.get(name))
-    print(json.dumps({name: {side: round(v, 3) for side, v in of.items()} for name, of in record.items()}))
+    rounded = {name: {side: round(v, 3) for side, v in of.items()} for name, of in record.items()}
+    print(json.dumps(environment(machine) | {"batch": options.batch, "lineage": options.lineage} | rounded))
 
 
 def show(name: str, found: dict[str, float], flops: float | None) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.network.lineages import Lineage, lineage
-from alexnet.network.operations import DroppedOut, Learned, operation, stages
+from alexnet.network.operations import DroppedOut, Learned, Operation, operation, stages
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
@@ -57,7 +57,7 @@ class AlexNet(nn.Module):
     def stage(self, first: int, last: int | None, x: Tensor, dropout_seed: tuple[int, int] | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
         for numbers, together in self.stages[first:last]:
-            if together and not any(self._module(number)._forward_hooks for number in numbers):
+            if together and all(self._untouched(number) for number in numbers):
                 x = together(x)
                 continue
             for number in numbers:
@@ -92,6 +92,12 @@ class AlexNet(nn.Module):
             module = self.get_submodule(place)
             if isinstance(module, Learned):
                 yield name, module
+
+    def _untouched(self, number: int) -> bool:
+        """Whether the layer's module is the one that was put there, and nobody has hooked it."""
+        module = self._module(number)
+        hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+        return isinstance(module, Operation) and module.layer is self.lineage.layers[number] and not any(hooks)
 
     def _module(self, number: int) -> nn.Module:
         return self.get_submodule(self.steps[number][1])
