@@ -38,7 +38,9 @@ DOORS = {
     "simplejpeg": ("data/decode.py",),
     "numba": ("kernels/compiled.py",),
     "llvmlite": ("kernels/compiled.py",),
-    "triton": ("kernels/after_convolution_triton.py", "kernels/dropout_triton.py"),
+    "triton": tuple(
+        f"kernels/{name}_triton.py" for name in ("after_convolution", "dropout", "update_rule", "within_map")
+    ),
     "isal": ("kernels/checksum.py",),
     "scipy": ("data/layouts/ilsvrc.py",),
     "huggingface_hub": ("data/layouts/hub.py",),

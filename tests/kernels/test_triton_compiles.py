@@ -11,19 +11,23 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from alexnet.kernels import after_convolution_triton, dropout_triton
+from alexnet.kernels import after_convolution_triton, dropout_triton, update_rule_triton, within_map_triton
 from alexnet.kernels.after_convolution import Following
 
-TYPES = {"winners": "*u8", "seed": "i64", "bound": "i64"} | dict.fromkeys(("k", "alpha", "beta", "scale"), "fp32")
+TYPES = {"winners": "*u8", "seed": "i64", "bound": "i64", "shared": "*fp32"}
+TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale", "momentum", "pull", "rate"), "fp32")
 TYPES |= dict.fromkeys(("count", "columns", "height", "width", "rows"), "i32")
 paper, last = Following(True, (2, 5, 2.0, 1e-4, 0.75), (3, 2)), Following(pool=(3, 2), last=True)
-kernels = [(dropout_triton._drop, {"tile": dropout_triton.TILE})]
+kernels = [(dropout_triton._drop, {"tile": 1024}), (update_rule_triton._move, {"tile": 1024, "copied": True})]
+within = {"maps": 32, "reach": 1, "padded": 32, "pixels": 32}
+kernels += [(getattr(within_map_triton, name), within) for name in ("_forward", "_share", "_backward")]
 for what, maps in ((paper, 96), (last, 256)):
     constants = after_convolution_triton.constants_of(what, maps)
     kernels += [(after_convolution_triton._forward, constants), (after_convolution_triton._backward, constants)]
 for kernel, constants in kernels:
     names = [name for name in kernel.arg_names if name not in constants]
-    types = {name: TYPES.get(name, "*bf16") for name in names} | dict.fromkeys(constants, "constexpr")
+    wide = {"w": "*fp32", "v": "*fp32"} if kernel is update_rule_triton._move else {}
+    types = {name: (TYPES | wide).get(name, "*bf16") for name in names} | dict.fromkeys(constants, "constexpr")
     compiled = triton.compile(
         ASTSource(kernel, types, constants), GPUTarget("cuda", 90, 32), {"enable_fp_fusion": True}
     )
@@ -38,4 +42,4 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     sizes = done.stdout.split()
-    assert len(sizes) == 5 and all(int(size) > 1000 for size in sizes)
+    assert len(sizes) == 9 and all(int(size) > 1000 for size in sizes)

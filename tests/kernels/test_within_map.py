@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from alexnet.kernels import response_norm
+from alexnet.kernels import choice, response_norm
+from alexnet.kernels import within_map as within_map_module
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.within_map import within_map
 
@@ -37,6 +38,21 @@ def test_values_and_gradients_are_the_plain_forms_own(how, sides, dtype, bound):
         exact.backward(g.double())
         torch.testing.assert_close(result.double(), exact, rtol=bound, atol=bound * 1e-2)
         torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=bound, atol=bound)
+
+
+@pytest.mark.skipif(not choice.TRITON or torch.cuda.is_available(), reason="Triton's interpreter, where no GPU is")
+@pytest.mark.parametrize("how", [AS_RUN, CIFAR, ANOTHER])
+@pytest.mark.parametrize("sides", [(3, 13, 13), (32, 6, 9), (1, 2, 3), (1100, 2, 1)])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 3e-6), (torch.bfloat16, 1.01 * 2**-7)])
+def test_the_gpus_kernels_give_the_same(monkeypatch, how, sides, dtype, bound):
+    monkeypatch.setattr(within_map_module, "way", lambda x: "triton")
+    x, g = activities(2, *sides, dtype=dtype), activities(2, *sides, dtype=dtype, seed=1, size=1)
+    ours, plain = x.clone().requires_grad_(), x.double().requires_grad_()
+    result, exact = within_map(ours, **how), response_norm.within_map(plain, **how)
+    result.backward(g)
+    exact.backward(g.double())
+    torch.testing.assert_close(result.double(), exact, rtol=bound, atol=bound * 1e-2)
+    torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=bound, atol=bound)
 
 
 def test_the_gradient_is_the_values_own():

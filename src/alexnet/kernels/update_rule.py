@@ -32,6 +32,11 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
         chunks = -(-len(w) // CHUNK)
         on_all_cores(_sweep, chunks, w, v, g, c, numbers)
         return
+    if way(weight) == "triton":
+        from alexnet.kernels import update_rule_triton
+
+        update_rule_triton.move(flat, momentum, decay * rate, rate)
+        return
     pieces = [each.split(PIECE if each.device.type == "cpu" else len(each)) for each in flat if each is not None]
     for w_, v_, g_, *copies in zip(*pieces, strict=True):
         v_.mul_(momentum).add_(w_, alpha=-decay * rate).add_(g_, alpha=-rate)
