@@ -27,7 +27,7 @@ from alexnet.evaluation.views import probabilities, views
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Dropout, Layer, NormAcrossMaps
 from alexnet.network.lineages import PAPER
-from alexnet.runtime.devices import this_machine
+from alexnet.runtime.devices import environment, this_machine
 from stock import ceilings, interleaved, paper_network
 
 CROPS = 12  # images whose ten crops make one batch of the stock way
@@ -98,7 +98,9 @@ def main() -> None:
     for name, pace in paces.items():
         slow, quick = options.images / max(seconds[name]), options.images / min(seconds[name])
         print(f"  {name:6} {pace:9.2f} images/s ({slow:.2f} to {quick:.2f})   {pace / paces['stock']:.2f} times stock")
-    print(json.dumps({name: round(value, 4) for name, value in (paces | limits).items()}))
+    spread = {name: [options.images / max(each), options.images / min(each)] for name, each in seconds.items()}
+    figures = {name: round(value, 4) for name, value in (paces | limits).items()}
+    print(json.dumps(environment(machine) | figures | {"repeats": options.repeats, "spread": spread}))
 
 
 if __name__ == "__main__":

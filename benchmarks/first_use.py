@@ -16,14 +16,15 @@ from pathlib import Path
 
 import torch
 
-from alexnet.runtime.devices import this_machine
+from alexnet.runtime.devices import environment, this_machine
 from training_step import our_step
 
 
 def measure(lineage: str) -> float:
     """In this process."""
-    images, labels = torch.randn(4, 3, 224, 224).contiguous(memory_format=torch.channels_last), torch.arange(4)
-    step = our_step(lineage, this_machine())[1]
+    network, step = our_step(lineage, this_machine())
+    images = torch.randn(4, *network.lineage.input).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(4)
     seconds = []
     for _ in range(4):
         started = time.perf_counter()
@@ -45,13 +46,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         for what in ("compiling", "from the cache"):
             words = [sys.executable, str(Path(__file__)), "--here", "--lineage", options.lineage]
-            environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-            done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+            variables = os.environ | {"NUMBA_CACHE_DIR": cache}
+            done = subprocess.run(words, env=variables, check=True, capture_output=True, text=True)
             found[what] = round(float(done.stdout.splitlines()[-1]), 3)
     print(f"{options.lineage} on {this_machine()}")
     for what, seconds in found.items():
         print(f"  {what:15} {seconds:6.2f} s")
-    print(json.dumps(found))
+    print(json.dumps(environment(this_machine()) | found))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from alexnet.data.presentation import Presentation
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
-from alexnet.runtime.devices import this_machine
+from alexnet.runtime.devices import environment, this_machine
 
 BATCH = 128
 COUNT = 4096  # images in the stores that are read
@@ -151,7 +151,9 @@ def main() -> None:
     }
     for name, ratio in ratios.items():
         print(f"  {name:24} {ratio:6.2f}")
-    print(json.dumps({name: round(value, 2) for name, value in (medians | ratios).items()}))
+    figures = {name: round(value, 2) for name, value in (medians | ratios).items()}
+    spread = {name: [min(values), max(values)] for name, values in paces.items()}
+    print(json.dumps(environment(machine) | figures | {"repeats": REPEATS, "spread": spread}))
 
 
 def measured(photos: Path, files: list[Path], folder: Path, device: torch.device) -> dict[str, list[float]]:

@@ -223,7 +223,13 @@ def main() -> None:
         record[name] = {side: 1e3 * median(values) for side, values in seconds.items()}
         show(name, record[name], flops.get(name))
     rounded = {name: {side: round(v, 3) for side, v in of.items()} for name, of in record.items()}
-    print(json.dumps(environment(machine) | {"batch": options.batch, "lineage": options.lineage} | rounded))
+    print(
+        json.dumps(
+            environment(machine)
+            | {"batch": options.batch, "lineage": options.lineage, "repeats": options.repeats}
+            | rounded
+        )
+    )
 
 
 def show(name: str, found: dict[str, float], flops: float | None) -> None:

@@ -1,6 +1,6 @@
 """The most memory a training step of the full network takes: ours and PyTorch's, each in a process of its own.
 
-    python benchmarks/peak_memory.py [--lineage paper] [--batch 128]
+    python benchmarks/peak_memory.py [--batch 128]
 
 Peak resident memory after three steps, and what of it was there before the network was made. `stock.py` says what B0
 and B1 are. Last line: one JSON object, MB.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from alexnet.runtime.devices import this_machine
+from alexnet.runtime.devices import environment, this_machine
 from stock import paper_network, step_of
 from training_step import our_step
 
@@ -25,14 +25,14 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(side: str, lineage: str, batch: int) -> dict[str, float]:
+def measure(side: str, batch: int) -> dict[str, float]:
     """Three steps of one side."""
     machine = this_machine()
     images = torch.randn(batch, 3, 224, 224)
     if side != "b0":
         images = images.contiguous(memory_format=torch.channels_last)
     labels, before = torch.randint(0, 1000, (batch,)), peak()
-    step = our_step(lineage, machine)[1] if side == "ours" else step_of(paper_network(), machine, tuned=side == "b1")
+    step = our_step("paper", machine)[1] if side == "ours" else step_of(paper_network(), machine, tuned=side == "b1")
     for _ in range(3):
         step(images, labels)
     return {"before": before, "peak": peak()}
@@ -41,22 +41,21 @@ def measure(side: str, lineage: str, batch: int) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lineage", default="paper")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--side", help="one side only, in this process")
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(measure(options.side, options.lineage, options.batch)))
+        print(json.dumps(measure(options.side, options.batch)))
         return
     found = {}
     for side in ("ours", "b0", "b1"):
-        words = [sys.executable, str(Path(__file__)), "--side", side, "--lineage", options.lineage]
+        words = [sys.executable, str(Path(__file__)), "--side", side]
         done = subprocess.run([*words, "--batch", str(options.batch)], check=True, capture_output=True, text=True)
         found[side] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{options.lineage}, batches of {options.batch}, on {this_machine()}; MB")
+    print(f"paper, batches of {options.batch}, on {this_machine()}; MB")
     for side, memory in found.items():
         print(f"  {side:5} {memory['peak']:8,.0f}, of which before {memory['before']:,.0f}")
-    print(json.dumps(found))
+    print(json.dumps(environment(this_machine()) | found))
 
 
 if __name__ == "__main__":

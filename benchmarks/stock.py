@@ -124,7 +124,7 @@ def interleaved(sides: dict[str, Callable[[], object]], repeats: int, device: to
 
 
 def ceilings(machine: Machine, repeats: int = 7) -> dict[str, float]:
-    """The fastest this machine multiplies matrices (in the network's kind) and copies memory, in this run."""
+    """How fast this machine multiplies matrices (in the network's kind) and copies memory, in this run: medians."""
     side, floats = (8192, 2**30) if machine.device.type == "cuda" else (2048, 2**26)
     a = torch.randn(side, side, device=machine.device).to(machine.products)
     source = torch.randn(floats, device=machine.device)

@@ -114,9 +114,14 @@ def main() -> None:
         slow, quick = batch / max(seconds[name]), batch / min(seconds[name])
         print(f"  {name:5} {pace:9.1f} images/s ({slow:.1f} to {quick:.1f})   ours is {paces['ours'] / pace:.2f} times")
     print(f"  ours reaches {share:.0%} of the matrix product's rate")
-    record = (
-        environment(machine) | paces | limits | {"share_of_matmul": share, "batch": batch, "lineage": options.lineage}
-    )
+    spread = {name: [batch / max(values), batch / min(values)] for name, values in seconds.items()}
+    record = environment(machine) | paces | limits | {"share_of_matmul": share, "batch": batch}
+    record |= {
+        "lineage": options.lineage,
+        "repeats": options.repeats,
+        "spread": spread,
+        "gradients_from_float32": apart,
+    }
     print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in record.items()}))
 
 

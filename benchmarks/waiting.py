@@ -18,7 +18,7 @@ from alexnet.data.preparation import Preparation
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import IN_MEMORY
-from alexnet.runtime.devices import this_machine
+from alexnet.runtime.devices import environment, this_machine
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.progress import Display
 from alexnet.training.recipes import RECIPES
@@ -65,7 +65,7 @@ def main() -> None:
     for kind, found in figures.items():
         print(f"  {kind:6} {found['images_per_second']:7.1f} images/s, {found['seconds_per_step']:.3f} s a step, "
               f"{found['waiting']:.2%} waiting, at most {found['worst_line']:.2%} of a line")  # fmt: skip
-    print(json.dumps(figures))
+    print(json.dumps(environment(this_machine()) | figures))
 
 
 if __name__ == "__main__":

@@ -131,3 +131,11 @@ def test_any_number_of_threads_gives_the_same_bits(what):
         results.append(torch.cat([both(what, x)[0].flatten(), both(what, x)[2].flatten()]))
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(("size", "stride", "side"), [(15, 7, 17), (16, 16, 16), (17, 17, 17), (2, 3, 9)])
+def test_windows_larger_than_a_byte_can_tell_and_strides_beyond_them_are_computed_plainly(way, size, stride, side):
+    what = Following(pool=(size, stride), last=True)
+    for x in (activities(2, 3, side, side), -activities(2, 3, side, side).abs()):
+        result, exact, gradient, exact_gradient = both(what, x)
+        assert torch.equal(result, exact) and torch.equal(gradient, exact_gradient)

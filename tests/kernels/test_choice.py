@@ -27,4 +27,6 @@ def test_who_lacks_a_compiler_is_told_which(monkeypatch):
     monkeypatch.setattr(choice, "AVAILABLE", True)
     assert notice(torch.device("cpu")) is None
     monkeypatch.setattr(choice, "AVAILABLE", False)
-    assert notice(torch.device("cpu")).endswith("several times slower; pip install numba")
+    assert notice(torch.device("cpu")).endswith(
+        "several times slower; see that numba is installed and not switched off"
+    )

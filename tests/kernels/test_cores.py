@@ -1,5 +1,7 @@
 """Shares of a kernel's work: every number once, on any number of threads, PyTorch's or our own; failures come back."""
 
+import os
+import subprocess
 import sys
 from threading import Lock, get_ident
 
@@ -64,3 +66,24 @@ def test_a_failure_in_another_thread_is_raised_here(threads):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch has other threads")
 def test_pytorchs_own_threads_are_found_here():
     assert cores._openmp() is not None
+
+
+BESIDE_ANOTHER = """
+import os
+import sklearn.datasets, sklearn.neighbors  # which bring an OpenMP library of their own
+import torch
+from alexnet.kernels.cores import on_all_cores
+torch.set_num_threads(2)
+torch.randn(512, 512) @ torch.randn(512, 512)
+before = len(os.listdir("/proc/self/task"))
+on_all_cores(lambda first, last: None, 10)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(cores._openmp() is None, reason="PyTorch's threads are not OpenMP's here")
+def test_another_package_with_openmp_does_not_lend_us_its_threads():
+    pytest.importorskip("sklearn")
+    words = [sys.executable, "-c", BESIDE_ANOTHER]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    assert done.stdout.split() == ["0"]

@@ -1,8 +1,12 @@
 """Layers that are computed together otherwise, and that somebody watches or has replaced."""
 
+import pytest
 import torch
 from test_alexnet import images_for, small
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from alexnet.network.alexnet import AlexNet
 
 
 def test_a_hooked_or_replaced_layer_is_computed_by_itself():
@@ -21,3 +25,25 @@ def test_a_hooked_or_replaced_layer_is_computed_by_itself():
     assert not torch.allclose(network(images), before)
     expected = network.activations(images)["fc8"]
     torch.testing.assert_close(network(images), expected)
+
+
+def test_a_replaced_forward_and_a_global_hook_are_obeyed():
+    network, seen = small("paper"), set()
+    images = images_for(network)
+    with register_module_forward_hook(lambda module, given, result: seen.add(module)):
+        before = network(images)
+    assert {network.relu1, network.norm1, network.pool1} <= seen
+    network.norm1.forward = lambda x: x
+    torch.testing.assert_close(network(images), network.activations(images)["fc8"])
+    assert not torch.allclose(network(images), before)
+
+
+@pytest.mark.filterwarnings("default")  # what PyTorch warns itself of
+def test_pytorch_compiles_and_exports_the_network():
+    network = AlexNet("cifar-18pct").eval()
+    images = images_for(network)
+    expected = network(images)
+    torch.testing.assert_close(torch.compile(network, backend="eager", fullgraph=True)(images), expected)
+    torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), expected)
+    trained = torch.compile(AlexNet("one-weird-trick", classes=3).train(), backend="eager")
+    assert trained(torch.randn(2, 3, 224, 224), (0, 0)).shape == (2, 3)

@@ -17,13 +17,15 @@ from alexnet.kernels import after_convolution_numba
 from alexnet.kernels.choice import way
 from alexnet.kernels.response_norm import across_maps
 
+LARGEST = 15  # a window whose places, and one value that stands for none, are told by a byte
+
 
 class Following(NamedTuple):
-    """What follows.
+    """What follows. Its gradient cannot be differentiated again.
 
     rectified   max(0, x) first (section 3.1)
     norm        towers, n, k, alpha, beta of section 3.3; n = 0: none
-    pool        window and stride of section 3.4, the stride at most the window; window 1: none
+    pool        window and stride of section 3.4; window 1: none
     last        max(0, x) behind it all
     """
 
@@ -38,6 +40,8 @@ class Following(NamedTuple):
             raise ValueError("no images: a batch has at least one")
         if self == Following(rectified=True):
             return F.relu(x)
+        if self.pool[0] > LARGEST or self.pool[1] > self.pool[0]:
+            return self.plainly(x)
         match way(x):
             case "numba":
                 kernels: ModuleType = after_convolution_numba

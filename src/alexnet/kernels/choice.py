@@ -15,7 +15,12 @@ ON_CUDA = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def way(x: Tensor) -> Way:
-    """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one."""
+    """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one.
+
+    Those, too, where PyTorch itself compiles or exports the network, or counts with tensors that hold no numbers.
+    """
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+        return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"
     if TRITON and x.device.type == "cuda" and x.dtype in ON_CUDA:
@@ -28,5 +33,5 @@ def notice(device: torch.device) -> str | None:
     if way(torch.empty(0, device=device)) != "plain":
         return None
     package = {"cpu": "numba", "cuda": "triton"}.get(device.type)
-    remedy = f"; pip install {package}" if package else ""
+    remedy = f"; see that {package} is installed and not switched off" if package else ""
     return f"no compiled kernels here: the same results, several times slower{remedy}"

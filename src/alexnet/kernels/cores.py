@@ -5,10 +5,10 @@ share the cores with them: on two cores, a kernel right behind a convolution the
 """
 
 import ctypes
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,21 +52,16 @@ def _in_parallel(openmp: ctypes.CDLL, share: Callable[[int, int], None], threads
 
 @lru_cache(1)
 def _openmp() -> ctypes.CDLL | None:
-    """The OpenMP library that PyTorch has loaded, or None where its threads are of another kind."""
-    try:
-        mapped = {
-            Path(line.split()[-1])
-            for line in Path("/proc/self/maps").read_text("utf-8", "surrogateescape").splitlines()
-            if "omp" in line
-        }
-    except OSError:
+    """The OpenMP library whose threads PyTorch uses, or None where they are of another kind.
+
+    The linker knows: what was loaded before everything else, or what PyTorch's own library depends on. Other packages
+    (scikit-learn) bring libraries of the same name, and pools of their own.
+    """
+    if sys.platform != "linux":
         return None
-    beside_torch = Path(torch.__file__).parent.parent
-    for path in sorted(mapped, key=lambda path: (beside_torch not in path.parents, path)):
-        if path.name.startswith(("libgomp", "libiomp")):
-            library = ctypes.CDLL(str(path))
-            if hasattr(library, "GOMP_parallel"):
-                return library
+    for where in (None, torch._C.__file__):
+        if hasattr(library := ctypes.CDLL(where), "GOMP_parallel"):
+            return library
     return None
 
 

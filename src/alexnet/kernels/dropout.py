@@ -36,15 +36,16 @@ class _Dropped(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: int) -> Tensor:  # type: ignore[override]
         ctx.rest = keep, scale, seed
         rows = x.reshape(len(x), -1).contiguous()
-        y = torch.empty_like(rows)
         bound = min(round(keep * 2**32), LOW)
         match way(x):
             case "numba":
+                y = torch.empty_like(rows)
                 numbers = np.array([scale, 0], WIDE[x.dtype])
                 on_all_cores(_drop, len(rows), bare(rows), bare(y), numbers, np.array([seed, bound], np.uint64))
             case "triton":
                 from alexnet.kernels import dropout_triton
 
+                y = torch.empty_like(rows)
                 dropout_triton.drop(rows, y, scale, seed, bound)
             case "plain":
                 column, row = torch.arange(rows.shape[1], device=x.device), torch.arange(len(rows), device=x.device)

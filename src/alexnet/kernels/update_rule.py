@@ -25,8 +25,9 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     if gradient.stride() != weight.stride():
         gradient = torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
     flat = [each if each is None else _flat(each) for each in (weight, velocity, gradient, copy)]
-    halves = [each for each in (gradient, copy) if each is not None and each.dtype == torch.bfloat16]
-    if way(weight) == "numba" and (weight.dtype == torch.float32 or not halves):
+    kinds = {gradient.dtype, torch.bfloat16 if copy is None else copy.dtype}
+    half = torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype
+    if way(weight) == "numba" and kinds <= {weight.dtype, half} | ({torch.bfloat16} if copy is None else set()):
         numbers = np.array([momentum, decay * rate, rate], WIDE[weight.dtype])
         w, v, g, c = (bare(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
         chunks = -(-len(w) // CHUNK)

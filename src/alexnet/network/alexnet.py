@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import DroppedOut, Learned, Operation, operation, stages
@@ -97,7 +98,9 @@ class AlexNet(nn.Module):
         """Whether the layer's module is the one that was put there, and nobody has hooked it."""
         module = self._module(number)
         hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-        return isinstance(module, Operation) and module.layer is self.lineage.layers[number] and not any(hooks)
+        if not isinstance(module, Operation) or module.layer is not self.lineage.layers[number]:
+            return False
+        return "forward" not in vars(module) and not any(hooks) and not _has_any_global_hook()
 
     def _module(self, number: int) -> nn.Module:
         return self.get_submodule(self.steps[number][1])

@@ -9,6 +9,8 @@ Sizes follow the 2012 program: pooling rounds up and clips its last window; a co
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
+from alexnet.runtime.errors import UsageError
+
 Shape = tuple[int, int, int]  # maps, height, width; a vector has height = width = 1
 
 
@@ -162,6 +164,10 @@ class NormWithinMap(Layer):
     alpha: float = 4e-5
     beta: float = 0.75
 
+    def __post_init__(self) -> None:
+        if self.size % 2 == 0:
+            raise UsageError(f"{self.name}: a patch of {self.size}; an odd one has a middle")
+
 
 @dataclass(frozen=True)
 class Pool(Layer):
@@ -169,6 +175,10 @@ class Pool(Layer):
 
     size: int = 3
     stride: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.stride <= self.size:
+            raise UsageError(f"{self.name}: stride {self.stride}; is between 1 and the window's {self.size}")
 
     def output(self, shape: Shape) -> Shape:
         height, width = (1 + ceil((side - self.size) / self.stride) for side in shape[1:])

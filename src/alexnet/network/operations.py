@@ -103,10 +103,13 @@ class Learned(nn.Module):
         if isinstance(self.rule, FanIn):
             bound = 1 / sqrt(self.fan_in)
             for parameter in (self.weight, self.bias):
-                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
+                parameter.copy_(
+                    torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+                )
         else:
             # Drawn into fresh memory: a parameter laid out channels last would be filled in another order.
-            self.weight.copy_(torch.empty(self.weight.shape).normal_(0, self.rule.deviation, generator=generator))
+            drawn = torch.empty(self.weight.shape, dtype=torch.float32)
+            self.weight.copy_(drawn.normal_(0, self.rule.deviation, generator=generator))
             self.bias.fill_(self.initial_bias)
 
 

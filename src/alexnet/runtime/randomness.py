@@ -34,4 +34,4 @@ def numbers(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
 
 def torch_seed(seed: int, purpose: Purpose, *position: int) -> int:
     """63 bits for what PyTorch draws, and for a dropout mask."""
-    return int(sequence(seed, purpose, *position).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(sequence(seed, purpose, *position).generate_state(1, np.uint64)[0]) >> 1

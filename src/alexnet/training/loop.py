@@ -108,7 +108,7 @@ class Training:
         self.display.begin(self.total_steps, len(self.batches))
         self.started, self.started_at = time.monotonic(), self.position.step
         self.line_started, self.waited, self.seen, self.saved_at = self.started, 0.0, 0, self.started
-        self.looked_at = self.started
+        self.looked_at, self.line_steps = self.started, 0
         try:
             with self.interruption.watched():
                 while self.position.step < self.total_steps or len(self.position.errors) < self.recipe.learning.epochs:
@@ -154,6 +154,7 @@ class Training:
         if time.monotonic() - self.looked_at > LOOK_SECONDS:
             self._look()
         self.seen += len(batch.labels)
+        self.line_steps += 1
         pace = (time.monotonic() - self.started) / (self.position.step - self.started_at)
         seconds_left = (self.total_steps - self.position.step) * pace
         self.display.step(self.position.step, len(batch.labels) / pace, seconds_left)
@@ -166,19 +167,21 @@ class Training:
         self.unseen = []
         for step, value in enumerate(values, first + 1):
             if not math.isfinite(value):
+                rate_then = self._rate(self.last, False, self.position.step - step + 1)
                 raise DivergedError(
-                    f"{self.folder.path}: the loss is {value} at step {step:,} "
-                    f"(rate {self._rate(self.last, False):g}); train again with a smaller --learning.rate"
+                    f"{self.folder.path}: the loss is {value} at step {step:,} (rate {rate_then:g}); "
+                    "train again with a smaller --learning.rate"
                 )
             self.position.loss_sum += value
             self.position.loss_steps += 1
 
-    def _rate(self, layer: str, bias: bool) -> float:
+    def _rate(self, layer: str, bias: bool, done: int = 0) -> float:
+        """The next step's, or that of so many steps before."""
         return rate(
             self.recipe.learning,
             layer,
             bias=bias,
-            step=self.position.step,
+            step=self.position.step - done,
             steps_an_epoch=len(self.batches),
             errors=self.position.errors,
         )
@@ -195,13 +198,13 @@ class Training:
             epoch=epoch + 1,
             step=position.step,
             loss=loss,
-            rate=self._rate(self.last, False),
+            rate=self._rate(self.last, False, 1),
             images_per_second=round(self.seen / seconds, 3),
             wait_seconds=round(self.waited, 4),
-            seconds_per_step=round(seconds / steps, 5),
+            seconds_per_step=round(seconds / self.line_steps, 5),
             steps=steps,
         )
-        self.line_started, self.waited, self.seen = now, 0.0, 0
+        self.line_started, self.waited, self.seen, self.line_steps = now, 0.0, 0, 0
 
     def _watch_for_flatness(self, loss: float) -> None:
         position, classes = self.position, self.network.lineage.classes
@@ -222,7 +225,12 @@ class Training:
         def progress(done: int, total: int) -> None:
             self.display.work("judging", done, total)
 
-        judged = predict(self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress)
+        try:
+            judged = predict(
+                self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress
+            )
+        except DivergedError as error:
+            raise DivergedError(f"{self.folder.path}: after step {self.position.step:,}: {error}") from error
         top1, top5 = judged.errors()
         self.journal.write(
             event="judging", epoch=epoch + 1, step=self.position.step, top1_error=top1, top5_error=top5, views=1

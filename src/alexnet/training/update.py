@@ -68,3 +68,4 @@ class Update:
                     decay=decay,
                     rate=now,
                 )
+                torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
