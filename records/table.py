@@ -45,7 +45,7 @@ def row(record: Path) -> str:
         f"[{about['what']}](records/{record.name})",
         error,
         about["reported"],
-        f"{results[0]['epochs']} epochs, {median(seconds) / 60:.0f} minutes on {environment['device']}",
+        f"{results[0]['epochs']} epochs, {median(seconds) / 60:.1f} minutes on {environment['device']}",
     )
     return "| " + " | ".join(cells) + " |\n"
 
