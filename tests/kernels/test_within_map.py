@@ -23,6 +23,17 @@ def activities(*shape, dtype, seed=0, size=60.0):
     return (torch.randn(shape, dtype=torch.float64, generator=generator) * size).to(dtype)
 
 
+def assert_plain(x, how, bound):
+    """Values and gradients are those of the plain form on the same numbers in float64."""
+    g = activities(*x.shape, dtype=x.dtype, seed=1, size=1)
+    ours, plain = x.clone().requires_grad_(), x.double().requires_grad_()
+    result, exact = within_map(ours, **how), response_norm.within_map(plain, **how)
+    result.backward(g)
+    exact.backward(g.double())
+    torch.testing.assert_close(result.double(), exact, rtol=bound, atol=bound * 1e-2)
+    torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=bound, atol=bound)
+
+
 @pytest.mark.parametrize("how", [AS_RUN, CIFAR, ANOTHER])
 @pytest.mark.parametrize("sides", [(3, 13, 13), (32, 6, 9), (1, 2, 3), (5, 1, 1), (4, 1, 8)])
 @pytest.mark.parametrize(
@@ -30,14 +41,7 @@ def activities(*shape, dtype, seed=0, size=60.0):
 )
 def test_values_and_gradients_are_the_plain_forms_own(how, sides, dtype, bound):
     for images in (1, 3):
-        x = activities(images, *sides, dtype=dtype)
-        g = activities(*x.shape, dtype=dtype, seed=1, size=1)
-        ours, plain = x.clone().requires_grad_(), x.double().requires_grad_()
-        result, exact = within_map(ours, **how), response_norm.within_map(plain, **how)
-        result.backward(g)
-        exact.backward(g.double())
-        torch.testing.assert_close(result.double(), exact, rtol=bound, atol=bound * 1e-2)
-        torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=bound, atol=bound)
+        assert_plain(activities(images, *sides, dtype=dtype), how, bound)
 
 
 @pytest.mark.skipif(not choice.TRITON or torch.cuda.is_available(), reason="Triton's interpreter, where no GPU is")
@@ -46,13 +50,7 @@ def test_values_and_gradients_are_the_plain_forms_own(how, sides, dtype, bound):
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 3e-6), (torch.bfloat16, 1.01 * 2**-7)])
 def test_the_gpus_kernels_give_the_same(monkeypatch, how, sides, dtype, bound):
     monkeypatch.setattr(within_map_module, "way", lambda x: "triton")
-    x, g = activities(2, *sides, dtype=dtype), activities(2, *sides, dtype=dtype, seed=1, size=1)
-    ours, plain = x.clone().requires_grad_(), x.double().requires_grad_()
-    result, exact = within_map(ours, **how), response_norm.within_map(plain, **how)
-    result.backward(g)
-    exact.backward(g.double())
-    torch.testing.assert_close(result.double(), exact, rtol=bound, atol=bound * 1e-2)
-    torch.testing.assert_close(ours.grad.double(), plain.grad, rtol=bound, atol=bound)
+    assert_plain(activities(2, *sides, dtype=dtype), how, bound)
 
 
 def test_the_gradient_is_the_values_own():

@@ -77,15 +77,21 @@ def _relu(v):
 
 
 @triton.jit
+def _place(count, share: tl.constexpr, padded: tl.constexpr, pixels: tl.constexpr):
+    """This program's pixels, [pixels, 1], and maps of its tower, [1, padded] and as wide as both; which of them there
+    are; the tower's first map."""
+    pixel = (tl.program_id(0) * pixels + tl.arange(0, pixels)[:, None]).to(tl.int64)
+    map_ = tl.arange(0, padded)[None, :]
+    at = map_ + tl.zeros((pixels, 1), tl.int32)
+    return pixel, map_, at, (pixel < count) & (map_ < share), tl.program_id(1) * share
+
+
+@triton.jit
 def _forward(x, out, winners, count, height, width, rows, columns, k, alpha, beta,
              maps: tl.constexpr, share: tl.constexpr, padded: tl.constexpr, pixels: tl.constexpr, below: tl.constexpr,
              above: tl.constexpr, normalized: tl.constexpr, roots: tl.constexpr, rectified: tl.constexpr,
              last: tl.constexpr, size: tl.constexpr, stride: tl.constexpr):  # fmt: skip
-    pixel = (tl.program_id(0) * pixels + tl.arange(0, pixels)[:, None]).to(tl.int64)
-    map_ = tl.arange(0, padded)[None, :]
-    at = map_ + tl.zeros((pixels, 1), tl.int32)
-    here = (pixel < count) & (map_ < share)
-    tower = tl.program_id(1) * share
+    pixel, map_, at, here, tower = _place(count, share, padded, pixels)
     image, row, column = pixel // (rows * columns), pixel // columns % rows, pixel % columns
     best = tl.full((pixels, padded), float("-inf"), tl.float32)
     place = tl.zeros((pixels, padded), tl.int32)
@@ -114,11 +120,7 @@ def _backward(x, g, winners, gradient, count, height, width, rows, columns, k, a
               maps: tl.constexpr, share: tl.constexpr, padded: tl.constexpr, pixels: tl.constexpr, below: tl.constexpr,
               above: tl.constexpr, normalized: tl.constexpr, roots: tl.constexpr, rectified: tl.constexpr,
               last: tl.constexpr, size: tl.constexpr, stride: tl.constexpr):  # fmt: skip
-    pixel = (tl.program_id(0) * pixels + tl.arange(0, pixels)[:, None]).to(tl.int64)
-    map_ = tl.arange(0, padded)[None, :]
-    at = map_ + tl.zeros((pixels, 1), tl.int32)
-    here = (pixel < count) & (map_ < share)
-    tower = tl.program_id(1) * share
+    pixel, map_, at, here, tower = _place(count, share, padded, pixels)
     image, row, column = pixel // (height * width), pixel // width % height, pixel % width
     own = pixel * maps + tower + map_
     down = tl.zeros((pixels, padded), tl.float32)
