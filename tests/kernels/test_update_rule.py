@@ -44,6 +44,18 @@ def test_it_is_the_papers_rule(way, size, dtype, gradient):
     torch.testing.assert_close(copy, w.to(torch.bfloat16), rtol=2**-7 if way == "triton" else 0, atol=0)
 
 
+@pytest.mark.parametrize(("weights", "gradient"), [(torch.bfloat16, torch.bfloat16), (torch.float32, torch.float16)])
+def test_kinds_that_no_kernel_knows_are_moved_plainly(monkeypatch, weights, gradient):
+    """A network that is bf16 itself has no float32 weights: its bits must not be taken for numbers."""
+    moved = []
+    for chosen in (choice.way, lambda x: "plain"):
+        monkeypatch.setattr(update_rule, "way", chosen)
+        w, v = (numbers(50, seed=seed, dtype=weights) for seed in range(2))
+        move(w, v, numbers(50, seed=2, dtype=gradient), None, momentum=0.9, decay=0.0005, rate=0.01)
+        moved.append(torch.cat([w, v]))
+    assert torch.equal(*moved)
+
+
 def test_a_gradient_in_another_layout_meets_its_own_weights(way):
     shape = (6, 5, 3, 4)
     w, v, g = (numbers(*shape, seed=seed) for seed in range(3))

@@ -40,7 +40,8 @@ def prepare(
 
     skip   how many damaged pictures may be left out
 
-    Raises BadInputError for pictures that cannot be learned from, a damaged one beyond those, or another preparation in
+    Raises UsageError for another shape than that of a store it is made from; BadInputError for pictures that cannot be
+    learned from, a damaged one beyond those, a damaged store, or another preparation in
     the folder; MachineError when the machine refuses: what is done so far stays, and the same call goes on with it.
     """
     how.check()

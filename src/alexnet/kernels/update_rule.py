@@ -25,15 +25,15 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     if gradient.stride() != weight.stride():
         gradient = torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
     flat = [each if each is None else _flat(each) for each in (weight, velocity, gradient, copy)]
-    kinds = {gradient.dtype, torch.bfloat16 if copy is None else copy.dtype}
-    half = torch.bfloat16 if weight.dtype == torch.float32 else weight.dtype
-    if way(weight) == "numba" and kinds <= {weight.dtype, half} | ({torch.bfloat16} if copy is None else set()):
+    kinds = {each.dtype for each in flat if each is not None}
+    masters = weight.dtype == torch.float32 and kinds <= {torch.float32, torch.bfloat16}
+    if way(weight) == "numba" and (masters or kinds == {torch.float64}):
         numbers = np.array([momentum, decay * rate, rate], WIDE[weight.dtype])
         w, v, g, c = (bare(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
         chunks = -(-len(w) // CHUNK)
         on_all_cores(_sweep, chunks, w, v, g, c, numbers)
         return
-    if way(weight) == "triton":
+    if way(weight) == "triton" and masters:
         from alexnet.kernels import update_rule_triton
 
         update_rule_triton.move(flat, momentum, decay * rate, rate)
