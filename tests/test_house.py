@@ -46,8 +46,8 @@ DOORS = {
     "huggingface_hub": ("data/layouts/hub.py",),
     "fsspec": ("runtime/shelf.py",),
     "safetensors": ("runtime/checkpoint.py", "runtime/arrays.py"),
-    "torch.utils.tensorboard": ("training/loop.py",),
-    "torch.distributed": (),
+    "torch.utils.tensorboard": ("training/events.py",),
+    "torch.distributed": ("runtime/ranks.py", "runtime/pulse.py", "network/towers.py"),
     "random": (),
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc", "base", "core", "manager", "tools", "shared"}

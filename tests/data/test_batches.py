@@ -99,9 +99,12 @@ def test_three_epochs_are_the_same_for_any_number_of_threads_and_ranks_and_from_
 
 def merged(parts):
     """The batch that several ranks' shares make up."""
-    done = [np.concatenate([getattr(part.done, name) for part in parts]) for name in ("corners", "mirrored", "shifts")]
-    patches, labels, samples = (np.concatenate([getattr(p, name) for p in parts]) for name in FIELDS)
-    return Batch(torch.from_numpy(patches), Alterations(*done), labels, samples)
+    here = [part for part in parts if part.counted]
+    done = [np.concatenate([getattr(part.done, name) for part in here]) for name in ("corners", "mirrored", "shifts")]
+    patches, labels, samples = (np.concatenate([getattr(part, name) for part in here]) for name in FIELDS)
+    assert [part.row for part in here] == np.cumsum([0, *(part.counted for part in here)])[:-1].tolist()
+    assert {part.whole for part in parts} == {len(labels)} and all(len(part.labels) >= 1 for part in parts)
+    return Batch(torch.from_numpy(patches), Alterations(*done), labels, samples, 0, len(labels), len(labels))
 
 
 def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():

@@ -16,7 +16,7 @@ from alexnet.kernels.after_convolution import Following
 
 TYPES = {"winners": "*u8", "seed": "i64", "bound": "i64", "shared": "*fp32"}
 TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale", "momentum", "pull", "rate"), "fp32")
-TYPES |= dict.fromkeys(("count", "columns", "height", "width", "rows"), "i32")
+TYPES |= dict.fromkeys(("count", "columns", "height", "width", "rows", "top", "left"), "i32")
 paper, last = Following(True, (2, 5, 2.0, 1e-4, 0.75), (3, 2)), Following(pool=(3, 2), last=True)
 kernels = [(dropout_triton._drop, {"tile": 1024}), (update_rule_triton._move, {"tile": 1024, "copied": True})]
 within = {"maps": 32, "reach": 1, "padded": 32, "pixels": 32}

@@ -8,12 +8,13 @@ from typing import Any
 from alexnet.data.pictures import Dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import statistics
-from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Dropout, FullyConnected, Normal, Rectifier
 from alexnet.network.lineages import LINEAGES, Lineage
+from alexnet.network.towers import Towers
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import this_machine
 from alexnet.runtime.errors import Interrupted
+from alexnet.runtime.ranks import ALONE
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.loop import Training
 from alexnet.training.progress import Display
@@ -55,9 +56,9 @@ def begin(recipe: Recipe, dataset: Dataset, path: Path, display: Watching, linea
     training, held_out = Squares(dataset.training, *sides), Squares(dataset.held_out, *sides)
     for squares in (training, held_out):
         squares.keep(lambda done, total: None)
-    network = AlexNet(lineage or recipe.network.build(), classes=len(dataset.classes), seed=recipe.seed)
+    towers = Towers((lineage or recipe.network.build()).with_classes(len(dataset.classes)), ALONE)
     measured = statistics(training, lambda done, total: None)
-    run = Training(recipe, network, training, held_out, measured, this_machine(), folder, display)
+    run = Training(recipe, towers, training, held_out, measured, this_machine(), folder, display)
     if start := checkpoint.newest(folder.checkpoints):
         run.resume(start)
     display.training = run

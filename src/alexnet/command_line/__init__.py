@@ -12,7 +12,7 @@ from importlib import import_module
 
 from alexnet.command_line.saying import complain
 from alexnet.command_line.words import Result
-from alexnet.runtime.errors import AlexNetError, MachineError, UsageError, explain_os_error
+from alexnet.runtime.errors import AlexNetError, MachineError, PeerError, UsageError, explain_os_error
 from alexnet.runtime.suggestions import did_you_mean
 
 HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was really run
@@ -43,7 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # here and not at the interpreter's end, where nobody could catch what it raises
     except AlexNetError as error:
-        complain(verb, error)
+        if not (isinstance(error, PeerError) and error.silent):
+            complain(verb, error)
         return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # `| head`: nobody is left to read
@@ -69,5 +70,5 @@ def _run(verb: str, words: Sequence[str]) -> None:
         raise UsageError(f"{verb}: no such verb; {did_you_mean(verb, VERBS)}")
     run: Callable[[Sequence[str]], Result] = import_module(f"alexnet.command_line.{verb}").run
     result = run(words)
-    if "--json" in words:
+    if "--json" in words and result:  # of several processes the first one speaks
         print(json.dumps(result))

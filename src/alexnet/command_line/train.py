@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alexnet.command_line.saying import both_errors
-from alexnet.command_line.words import DATA, Result, parser
-from alexnet.data.pictures import Dataset
+from alexnet.command_line.saying import both_errors, complain
+from alexnet.command_line.words import DATA, Options, Result, parser
 from alexnet.runtime.errors import MachineError, UsageError
+from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.recipe import Recipe, settable
 from alexnet.training.recipes import NAMES, recipe_named
+
+if TYPE_CHECKING:
+    from alexnet.runtime.ranks import Ranks
 
 
 def run(words: Sequence[str]) -> Result:
@@ -31,15 +35,30 @@ def run(words: Sequence[str]) -> Result:
     # Wrong names are found before any picture is read; how many pictures there are matters to the default recipe only.
     recipe_named(options.recipe or "default", images=1).altered(settings).check()
 
+    from alexnet.runtime.pulse import at_work
+
+    with at_work(lambda error: complain("train", error)) as ranks:
+        return _train(options, settings, ranks)
+
+
+def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
+    from alexnet.runtime.ranks import restarted
     from alexnet.training.progress import Display
     from alexnet.training.train import train
 
-    dataset = open_dataset(options.data)
-    recipe = _recipe(options.recipe, settings, dataset, options.run if options.resume else None)
-    run = options.run or _new_run(recipe.name, options.data)
-    with Display(options.quiet) as display:
-        result = train(recipe, dataset, run, display, resume=options.resume)
+    dataset = ranks.in_turn(lambda: open_dataset(options.data))
+    resume = options.resume or (restarted() and ranks.from_first(RunFolder(options.run or Path()).exists()))
+    own = ranks.from_first(_recipe_of(options.run) if resume and not options.recipe and ranks.first else None)
+    recipe = (
+        Recipe.from_json(own, f"{options.run}/recipe.json") if own
+        else recipe_named(options.recipe or "default", len(dataset.training), dataset.reflects)
+    ).altered(settings)  # fmt: skip
+    run = options.run or Path(ranks.from_first(str(_new_run(recipe.name, options.data))))
+    with Display(options.quiet, shown=ranks.first) as display:
+        result = train(recipe, dataset, run, display, resume=resume, ranks=ranks)
+        if not ranks.first:
+            return {}
         _write_report(run, display.tell)
     print(
         f"{run}: error {both_errors(result['top1_error'], result['top5_error'], len(dataset.classes))} on held-out "
@@ -48,14 +67,10 @@ def run(words: Sequence[str]) -> Result:
     return result
 
 
-def _recipe(name: str | None, settings: Mapping[str, str], dataset: Dataset, resumed: Path | None) -> Recipe:
-    """The recipe that was asked for; a run that goes on has its own, unless another is named (and then refused)."""
-    from alexnet.runtime.run_folder import RunFolder
-
-    if resumed and name is None and (folder := RunFolder(resumed)).exists():
-        own = Recipe.from_json(folder.read_text("recipe.json"), str(resumed / "recipe.json"))
-        return own.altered(settings)
-    return recipe_named(name or "default", len(dataset.training), dataset.reflects).altered(settings)
+def _recipe_of(run: Path) -> str | None:
+    """What the run there was begun with, for it goes on with that unless another is named (and then refused)."""
+    folder = RunFolder(run)
+    return folder.read_text("recipe.json") if folder.exists() else None
 
 
 def _new_run(recipe: str, data: str) -> Path:

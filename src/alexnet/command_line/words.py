@@ -8,6 +8,7 @@ from alexnet.runtime.errors import UsageError
 from alexnet.runtime.suggestions import did_you_mean
 
 Result = dict[str, Any]  # what --json prints
+Options = argparse.Namespace
 
 DATA = "a store, digits, class folders, ImageNet's archives or Kaggle's folders, Parquet, tars, CIFAR-10, hf:OWNER/NAME"
 RUN = "a run's folder, as alexnet train made it"

@@ -19,18 +19,38 @@ AHEAD = 2  # batches made before they are asked for
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from, before any arithmetic.
+    """What one step learns from, before any arithmetic; or the share of it that is here.
 
     patches   uint8[B, patch, patch, 3]   cut, not yet mirrored; pinned where a GPU fetches them
     done      what is done to each
     labels    int64[B]
     samples   int64[B]                    numbers of the pictures
+    row       the place of the first in the whole batch
+    counted   how many of these count: B, or 0 where the whole batch has fewer images than there are shares
+    whole     images in the whole batch
     """
 
     patches: Tensor
     done: Alterations
     labels: NDArray[np.int64]
     samples: NDArray[np.int64]
+    row: int
+    counted: int
+    whole: int
+
+    def portions(self, size: int) -> list["Batch"]:
+        """The same in portions of at most `size` images; 0: all in one."""
+        count = len(self.labels)
+        if not 0 < size < count:
+            return [self]
+        return [self._part(slice(start, min(start + size, count))) for start in range(0, count, size)]
+
+    def _part(self, rows: slice) -> "Batch":
+        which = np.arange(rows.start, rows.stop)
+        return Batch(
+            self.patches[rows], self.done.choose(which), self.labels[rows], self.samples[rows],
+            self.row + rows.start, len(which) if self.counted else 0, self.whole,
+        )  # fmt: skip
 
 
 class Batches:
@@ -82,8 +102,10 @@ class Batches:
 
     def _make(self, samples: NDArray[np.int64], alterations: Alterations, step: int) -> Batch:
         whole = np.arange(step * self.batch, min((step + 1) * self.batch, len(samples)))
-        positions = np.array_split(whole, self.ranks)[self.rank]
+        share = np.array_split(whole, self.ranks)[self.rank]
+        positions = share if len(share) else whole[:1]  # somebody has to be there when gradients are averaged
         size, which, done = self.images.patch, samples[positions], alterations.choose(positions)
         patches = torch.empty((len(which), size, size, 3), dtype=torch.uint8, pin_memory=self.pinned)
         self.squares.patches(which, done.corners, patches.numpy())
-        return Batch(patches, done, self.squares.labels[which], which)
+        row = int(positions[0] - whole[0])
+        return Batch(patches, done, self.squares.labels[which], which, row, len(share), len(whole))

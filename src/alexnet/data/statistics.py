@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from alexnet.data.decode import Pixels
 from alexnet.data.squares import PORTION, Progress, Squares
 from alexnet.kernels.colour_products import colour_products
-from alexnet.runtime.arrays import read_arrays, write_arrays
+from alexnet.runtime.arrays import from_bytes, read_arrays, to_bytes, write_arrays
 from alexnet.runtime.errors import BadInputError
 
 
@@ -32,6 +32,15 @@ class Statistics:
     def write(self, path: Path) -> None:
         """Keep them in a file."""
         write_arrays(path, vars(self))
+
+    def to_bytes(self) -> bytes:
+        """For other processes."""
+        return to_bytes(vars(self))
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Statistics":
+        """What another process measured."""
+        return cls(**from_bytes(content))
 
     @classmethod
     def read(cls, path: Path) -> "Statistics":

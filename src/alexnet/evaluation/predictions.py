@@ -15,6 +15,7 @@ from alexnet.evaluation.views import probabilities
 from alexnet.evaluation.views import views as patches
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime.devices import Machine
+from alexnet.runtime.ranks import ALONE, Ranks
 
 PORTION = 64  # images judged at a time
 
@@ -45,19 +46,20 @@ def predict(
     machine: Machine,
     views: int,
     progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> Predictions:
     """Judge every image exactly once, in order. Raises BadInputError naming a damaged picture: no number is given then.
 
-    `views` is 1 or 10.
+    `views` is 1 or 10. Portions are dealt out to the ranks, and every rank is given all of the predictions: a sum of
+    what one of them knows and the others have as zeros, which is exact.
     """
-    judged = torch.empty(0)
-    for start in range(0, len(squares), PORTION):
+    judged = torch.zeros(len(squares), network.lineage.classes)
+    for start in range(ranks.share * PORTION, len(squares), ranks.shares * PORTION):
         numbers = np.arange(start, min(start + PORTION, len(squares)))
         shares = probabilities(network, squares.gather(numbers), images, statistics, machine, views)
-        if not start:
-            judged = torch.empty(len(squares), shares.shape[1])
         judged[start : start + len(numbers)] = shares
         progress(start + len(numbers), len(squares))
+    ranks.total(judged)
     return Predictions(judged, torch.from_numpy(squares.labels), len(patches(images, views)))
 
 

@@ -20,44 +20,48 @@ LOW = 0xFFFFFFFF
 MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
 
 
-def dropped(x: Tensor, *, keep: float, scale: float, seed: int) -> Tensor:
+def dropped(x: Tensor, *, keep: float, scale: float, seed: int, row: int = 0, column: int = 0) -> Tensor:
     """Each activity times `scale` with probability `keep`, otherwise 0.
 
-    x         float[N, ...]; a row is an image, a column an activity in the order of its indices
-    seed      63 bits
-    returns   the same shape and kind
+    x             float[N, ...]; a row is an image, a column an activity in the order of its indices
+    seed          63 bits
+    row, column   where x begins, if it is a part of something larger
+    returns       the same shape and kind
     """
-    y: Tensor = _Dropped.apply(x, keep, scale, seed)
+    y: Tensor = _Dropped.apply(x, keep, scale, seed, row, column)
     return y
 
 
 class _Dropped(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: int) -> Tensor:  # type: ignore[override]
-        ctx.rest = keep, scale, seed
+    def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: int, row: int, column: int) -> Tensor:  # type: ignore[override]
+        ctx.rest = keep, scale, seed, row, column
         rows = x.reshape(len(x), -1).contiguous()
         bound = min(round(keep * 2**32), LOW)
         match way(x):
             case "numba":
                 y = torch.empty_like(rows)
                 numbers = np.array([scale, 0], WIDE[x.dtype])
-                on_all_cores(_drop, len(rows), bare(rows), bare(y), numbers, np.array([seed, bound], np.uint64))
+                counts = np.array([seed, bound, row, column], np.uint64)
+                on_all_cores(_drop, len(rows), bare(rows), bare(y), numbers, counts)
             case "triton":
                 from alexnet.kernels import dropout_triton
 
                 y = torch.empty_like(rows)
-                dropout_triton.drop(rows, y, scale, seed, bound)
+                dropout_triton.drop(rows, y, scale, seed, bound, row, column)
             case "plain":
-                column, row = torch.arange(rows.shape[1], device=x.device), torch.arange(len(rows), device=x.device)
+                columns = torch.arange(column, column + rows.shape[1], device=x.device)
+                below = torch.arange(row, row + len(rows), device=x.device)[:, None]
                 zero = torch.zeros((), dtype=torch.int64, device=x.device)
-                words = philox(column[None], row[:, None], zero, zero, seed & LOW, seed >> 32)
+                words = philox(columns[None], below, zero, zero, seed & LOW, seed >> 32)
                 y = torch.where(words < bound, rows * scale, 0)
         return y.reshape(x.shape)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        keep, scale, seed = ctx.rest
-        return dropped(g, keep=keep, scale=scale, seed=seed), None, None, None
+        keep, scale, seed, row, column = ctx.rest
+        part = dropped(g, keep=keep, scale=scale, seed=seed, row=row, column=column)
+        return part, None, None, None, None, None
 
 
 def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: int, key1: int) -> Tensor:
@@ -71,16 +75,16 @@ def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: int, key1: int)
 
 
 @compiled
-def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, seed_and_bound: Any) -> None:
+def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, counts: Any) -> None:
     """The rows `first` to `last`."""
     scale, zero = numbers[0], numbers[1]
     v, words = np.empty(x.shape[1], numbers.dtype), np.empty(x.shape[1], np.uint64)
-    seed, bound = seed_and_bound[0], seed_and_bound[1]
+    seed, bound, top, left = counts[0], counts[1], counts[2], counts[3]
     low, high = np.uint64(LOW), np.uint64(32)
     for row in range(first, last):
         read(x[row], v)
         for i in range(words.shape[0]):
-            c0, c1, c2, c3 = np.uint64(i), np.uint64(row), np.uint64(0), np.uint64(0)
+            c0, c1, c2, c3 = left + np.uint64(i), top + np.uint64(row), np.uint64(0), np.uint64(0)
             key0, key1 = seed & low, seed >> high
             for _ in range(ROUNDS):
                 one, other = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])

@@ -1,13 +1,14 @@
 """Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from alexnet.network.layers import Meeting
 from alexnet.network.lineages import Lineage, lineage
-from alexnet.network.operations import DroppedOut, Learned, Operation, operation, stages
+from alexnet.network.operations import DroppedOut, Learned, Masks, Operation, operation, stages
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
@@ -46,23 +47,23 @@ class AlexNet(nn.Module):
         for number, (_, layer) in enumerate(self.learned()):
             layer.set_initial_values(initial_values(seed, number))
 
-    def forward(self, images: Tensor, dropout_seed: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, images: Tensor, masks: Masks | None = None) -> Tensor:
         """The logits.
 
-        images         float[N, 3, side, side]   RGB, the mean subtracted
-        dropout_seed   (seed, step): the masks are a function of it and the layer; PyTorch's own generator without it
-        returns        float[N, classes]
+        images    float[N, 3, side, side]   RGB, the mean subtracted
+        masks     of dropout; drawn by PyTorch's own generator without it
+        returns   float[N, classes]
         """
-        return self.stage(0, None, images, dropout_seed)
+        return self.stage(0, None, images, masks)
 
-    def stage(self, first: int, last: int | None, x: Tensor, dropout_seed: tuple[int, int] | None = None) -> Tensor:
+    def stage(self, first: int, last: int | None, x: Tensor, masks: Masks | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
         for numbers, together in self.stages[first:last]:
             if together and all(self._untouched(number) for number in numbers):
                 x = together(x)
                 continue
             for number in numbers:
-                x = self._output(number, x, dropout_seed)
+                x = self._output(number, x, masks)
         return x
 
     def activations(self, images: Tensor, *names: str) -> dict[str, Tensor]:
@@ -105,12 +106,13 @@ class AlexNet(nn.Module):
     def _module(self, number: int) -> nn.Module:
         return self.get_submodule(self.steps[number][1])
 
-    def _output(self, number: int, x: Tensor, dropout_seed: tuple[int, int] | None) -> Tensor:
+    def _output(self, number: int, x: Tensor, masks: Masks | None) -> Tensor:
         """What the layer of that number makes of `x`."""
         module = self._module(number)
-        if isinstance(module, DroppedOut) and dropout_seed and self.training:
-            seed, step = dropout_seed
-            dropped: Tensor = module(x, torch_seed(seed, Purpose.DROPOUT, step, number))
+        if isinstance(module, DroppedOut) and masks and self.training:
+            place = number - sum(isinstance(layer, Meeting) for layer in self.lineage.layers[:number])
+            seed = torch_seed(masks.seed, Purpose.DROPOUT, masks.step, place)  # as in the undivided network
+            dropped: Tensor = module(x, seed, masks.row, masks.tower)
             return dropped
         output: Tensor = module(x)
         return output
@@ -130,17 +132,22 @@ def initial_values(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(torch_seed(seed, Purpose.INITIAL_WEIGHTS, number))
 
 
-def put_weights(network: AlexNet, weights: dict[str, Tensor], name: str) -> None:
+def put_weights(network: AlexNet, weights: Mapping[str, Tensor], name: str) -> None:
     """Load weights that must be this network's own. Raises BadInputError naming the first that does not fit."""
-    own = network.state_dict()
-    for key in (*own, *weights):
-        if key not in weights or key not in own or own[key].shape != weights[key].shape:
+    shapes = {key: own.shape for key, own in network.state_dict().items()}
+    check_weights(shapes, weights, network.lineage.name, name)
+    network.load_state_dict(weights)
+
+
+def check_weights(shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor], lineage: str, name: str) -> None:
+    """Raise BadInputError naming the first weight of file `name` that has another shape or is not finite."""
+    for key in (*shapes, *weights):
+        if key not in weights or key not in shapes or shapes[key] != weights[key].shape:
             found = tuple(weights[key].shape) if key in weights else "nothing"
-            wanted = tuple(own[key].shape) if key in own else "nothing"
+            wanted = tuple(shapes[key]) if key in shapes else "nothing"
             raise BadInputError(
-                f"{name}: weights of another network ({key} is {found}, {network.lineage.name} has {wanted}); "
+                f"{name}: weights of another network ({key} is {found}, {lineage} has {wanted}); "
                 "use the run they were trained in"
             )
         if not torch.isfinite(weights[key]).all():
             raise BadInputError(f"{name}: {key} holds values that are not finite; train again")
-    network.load_state_dict(weights)

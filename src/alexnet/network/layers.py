@@ -208,6 +208,20 @@ class Dropout(Layer):
 
 
 @dataclass(frozen=True)
+class Meeting(Layer):
+    """Section 3.2: the maps of `towers` towers, each in a process of its own, laid side by side.
+
+    added   whether gradients are added up over the towers: not where all of them compute the same from here on
+    """
+
+    towers: int = 2
+    added: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        return self.towers * shape[0], *shape[1:]
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the layer table."""
 

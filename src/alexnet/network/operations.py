@@ -3,8 +3,9 @@
 No operation works in place: an activity that has a name keeps its value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from alexnet.network.layers import (
     Layer,
     LocallyConnected,
     MaxPool,
+    Meeting,
     NormAcrossMaps,
     NormWithinMap,
     Rectifier,
@@ -160,6 +162,37 @@ class Connected(Learned):
         return F.linear(x.flatten(1), self.weight, self.bias)
 
 
+class Met(nn.Module):
+    """Section 3.2: what the other towers computed laid beside what this one did."""
+
+    def __init__(self, layer: Meeting) -> None:
+        super().__init__()
+        self.layer = layer
+        self.meet: Callable[[Tensor, bool], Tensor] = _alone
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, C, ...] -> float[N, towers * C, ...]."""
+        return self.meet(x, self.layer.added)
+
+
+def _alone(x: Tensor, added: bool) -> Tensor:
+    raise RuntimeError("a tower by itself has nobody to meet; Towers.network gives it the others")
+
+
+class Masks(NamedTuple):
+    """Which dropout masks, and which part of them is here.
+
+    seed, step   the masks are a function of them and the layer
+    row          the first image that is here, in the batch
+    tower        which equal share of the activities is here
+    """
+
+    seed: int
+    step: int
+    row: int = 0
+    tower: int = 0
+
+
 class DroppedOut(nn.Module):
     """Section 4.2: each activity silenced with probability 1 - keep while training."""
 
@@ -167,15 +200,16 @@ class DroppedOut(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, seed: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, seed: int | None = None, row: int = 0, tower: int = 0) -> Tensor:
         """float[N, ...] -> the same; the mask is a function of `seed`, which PyTorch's global generator draws if need
-        be."""
+        be, and what is here is the part of it from `row` on, in the `tower`th share of the columns."""
         keep = self.layer.keep
         if not self.training:
             return x if self.layer.rescaled else x * keep
         if seed is None:
             seed = int(torch.randint(2**62, ()))
-        return dropped(x, keep=keep, scale=1 / keep if self.layer.rescaled else 1.0, seed=seed)
+        scale = 1 / keep if self.layer.rescaled else 1.0
+        return dropped(x, keep=keep, scale=scale, seed=seed, row=row, column=tower * x[0].numel())
 
 
 def operation(layer: Layer, shape: Shape) -> nn.Module:
@@ -189,5 +223,7 @@ def operation(layer: Layer, shape: Shape) -> nn.Module:
             return Connected(layer, shape)
         case Dropout():
             return DroppedOut(layer)
+        case Meeting():
+            return Met(layer)
         case _:
             return Operation(layer)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from alexnet.runtime.commit import write_whole
 from alexnet.runtime.errors import BadInputError
@@ -23,6 +23,16 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write named arrays, whole or not at all."""
     laid_out = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_whole(path, save(laid_out, metadata={"sha256": _digest(laid_out)}))
+
+
+def to_bytes(arrays: Arrays) -> bytes:
+    """Named arrays for another process."""
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+
+
+def from_bytes(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays that another process sent."""
+    return load(content)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

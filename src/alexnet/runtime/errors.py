@@ -1,6 +1,6 @@
 """What can go wrong for a user, each with the exit code the command line promises.
 
-0 done   1 a defect of ours   2 wrong usage   3 bad input   4 the machine   5 training diverged
+0 done   1 a defect of ours   2 wrong usage   3 bad input   4 the machine   5 training diverged   6 another process lost
 130 / 143 Ctrl-C / SIGTERM, the run saved and resumable
 """
 
@@ -36,6 +36,19 @@ class DivergedError(AlexNetError):
     """The loss, a weight or a probability is no longer finite."""
 
     exit_code = 5
+
+
+class PeerError(AlexNetError):
+    """Another process of the same run is lost, or ended with an error of its own, whose exit code this one takes over.
+
+    silent   whether that process has said why, where this one would say it again
+    """
+
+    exit_code = 6
+
+    def __init__(self, message: str, exit_code: int = 6, silent: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code, self.silent = exit_code, silent
 
 
 class Interrupted(AlexNetError):  # noqa: N818  (an ending, not an error)

@@ -8,24 +8,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alexnet.data.batches import Batch, Batches
-from alexnet.data.presentation import Presentation
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.predictions import predict
-from alexnet.network.alexnet import AlexNet, put_weights
+from alexnet.network.alexnet import check_weights
+from alexnet.network.towers import Towers
 from alexnet.runtime import checkpoint
 from alexnet.runtime.checkpoint import Checkpoint
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import AlexNetError, BadInputError, DivergedError, Interrupted
 from alexnet.runtime.run_folder import Journal, RunFolder
+from alexnet.training.events import events_writer
 from alexnet.training.interruption import Interruption
 from alexnet.training.progress import Display
 from alexnet.training.recipe import Recipe
 from alexnet.training.schedule import rate, stretched
-from alexnet.training.update import Update
+from alexnet.training.step import Step
 
 LINES_AN_EPOCH = 20  # of the journal
 LOOK_SECONDS = 1.0  # a look at the losses waits for the device, which has other steps to do meanwhile
@@ -54,12 +54,12 @@ class Position:
 
 
 class Training:
-    """A run in progress: one network, its velocity, its data, its folder."""
+    """A run in progress: one network, its velocity, its data, its folder. Every rank does the same at the same step."""
 
     def __init__(
         self,
         recipe: Recipe,
-        network: AlexNet,
+        towers: Towers,
         training: Squares,
         held_out: Squares,
         statistics: Statistics,
@@ -69,42 +69,43 @@ class Training:
     ) -> None:
         self.recipe, self.machine, self.folder, self.display = recipe, machine, folder, display
         self.held_out, self.statistics = held_out, statistics
-        self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.update = Update(self.network, recipe.learning, machine.products)
+        self.towers, self.ranks = towers, towers.ranks
         images = stretched(recipe.images, recipe.learning)
-        pinned = machine.device.type == "cuda"
-        self.batches = Batches(training, images, statistics, recipe.seed, recipe.learning.batch, pinned=pinned)
-        self.shown = Presentation(images, statistics, machine.device)
+        self.step = Step(recipe, towers.network(recipe.seed), images, statistics, machine, self.ranks)
+        self.network, self.update = self.step.network, self.step.update
+        self.batches = Batches(
+            training, images, statistics, recipe.seed, recipe.learning.batch,
+            rank=self.ranks.share, ranks=self.ranks.shares, pinned=machine.device.type == "cuda",
+        )  # fmt: skip
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
-        self.last = network.lineage.layers[-1].name
+        self.last = self.network.lineage.layers[-1].name
         self.position = Position()
         self.interruption = Interruption()
         self.unseen: list[Tensor] = []  # losses of the last steps, still where they were computed
 
     def resume(self, path: Path) -> None:
-        """Go back to the checkpoint at `path`. Raises BadInputError when it is damaged or another network's."""
-        saved = checkpoint.load(path)
-        put_weights(self.network, saved.weights, str(path / checkpoint.WEIGHTS))
+        """Go back to the checkpoint at `path`, which rank 0 reads.
+
+        Raises BadInputError when it is damaged or another network's.
+        """
+        saved = checkpoint.load(path) if self.ranks.first else Checkpoint({}, {}, {})
+        if self.ranks.first:
+            file = str(path / checkpoint.WEIGHTS)
+            check_weights(self.towers.shapes(self.network), saved.weights, self.network.lineage.name, file)
         try:
-            self.update.load(saved.weights, saved.velocity)
-            self.position = Position(**saved.state)
+            self.update.load(*(self.towers.handed_out(self.network, kind) for kind in (saved.weights, saved.velocity)))
+            self.position = Position(**self.ranks.from_first(saved.state))
         except (KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
 
-    def run(self) -> dict[str, Any]:
-        """Learn to the end and give the last judging.
+    def run(self) -> None:
+        """Learn to the end, which the journal tells.
 
         Raises Interrupted after a signal, with the run saved, and DivergedError soon after the first loss that is not
         finite, with the last checkpoint as it was.
         """
-        self.journal = Journal(self.folder, self.position.lines)
-        for event in self.folder.events():
-            if event["event"] == "training":
-                self.display.losses.append(event["loss"])
-        self.journal.listeners.append(self.display.event)
-        if writer := _tensorboard(self.folder.path, self.position.step):
-            self.journal.listeners.append(writer)
+        self.journal = self._opened_journal() if self.ranks.first else None
         self.display.begin(self.total_steps, len(self.batches))
         self.started, self.started_at = time.monotonic(), self.position.step
         self.line_started, self.waited, self.seen, self.saved_at = self.started, 0.0, 0, self.started
@@ -114,9 +115,23 @@ class Training:
                 while self.position.step < self.total_steps or len(self.position.errors) < self.recipe.learning.epochs:
                     self._epoch()
         finally:
-            self.journal.close()
-        judgings = [event for event in self.folder.events() if event["event"] == "judging"]
-        return judgings[-1]
+            if self.journal:
+                self.journal.close()
+
+    def _opened_journal(self) -> Journal:
+        journal = Journal(self.folder, self.position.lines)
+        for event in self.folder.events():
+            if event["event"] == "training":
+                self.display.losses.append(event["loss"])
+        journal.listeners.append(self.display.event)
+        if writer := events_writer(self.folder.path, self.position.step):
+            journal.listeners.append(writer)
+        return journal
+
+    def _tell(self, **event: Any) -> None:
+        """A line of the journal, which rank 0 keeps."""
+        if self.journal:
+            self.journal.write(**event)
 
     def _epoch(self) -> None:
         steps = len(self.batches)
@@ -124,46 +139,42 @@ class Training:
         waiting = time.monotonic()
         for batch in self.batches.epoch(epoch, self.position.step - epoch * steps):
             self.waited += time.monotonic() - waiting
-            self._step(batch)
+            self._learn(batch)
+            now = time.monotonic()
+            signal_number, look, save = self.ranks.highest(
+                self.interruption.signal_number, now > self.looked_at + LOOK_SECONDS, now > self.saved_at + SAVE_SECONDS
+            )
+            if look:
+                self._look()
             if self.position.step % self.line_every == 0 or self.position.step % steps == 0:
                 self._training_line(epoch)
-            if self.interruption.signal_number:
-                self._save()
+            if signal_number:
+                self._save(needed=True)
                 raise Interrupted(
                     f"{self.folder.path}: stopped after step {self.position.step:,} of {self.total_steps:,}, saved; "
                     "the same command with --resume goes on",
-                    self.interruption.signal_number,
+                    int(signal_number),
                 )
-            if time.monotonic() - self.saved_at > SAVE_SECONDS:
+            if save:
                 self._save()
             waiting = time.monotonic()
         self._judge(epoch)
-        self._save()
+        self._save(needed=self.position.step == self.total_steps)
 
-    def _step(self, batch: Batch) -> None:
-        self.network.train()
-        with self.machine.precision():
-            logits = self.network(self.shown(batch.patches, batch.done), (self.recipe.seed, self.position.step))
-        labels = torch.from_numpy(batch.labels).to(logits.device)
-        loss = F.cross_entropy(logits.float(), labels)  # the mean log-probability of the right label, negated
-        self.network.zero_grad(set_to_none=True)
-        loss.backward()
-        self.update.step(self._rate)
+    def _learn(self, batch: Batch) -> None:
+        self.unseen.append(self.step(batch, self.position.step, self._rate))
         self.position.step += 1
-        self.unseen.append(loss.detach())
-        if time.monotonic() - self.looked_at > LOOK_SECONDS:
-            self._look()
-        self.seen += len(batch.labels)
+        self.seen += batch.whole
         self.line_steps += 1
         pace = (time.monotonic() - self.started) / (self.position.step - self.started_at)
         seconds_left = (self.total_steps - self.position.step) * pace
-        self.display.step(self.position.step, len(batch.labels) / pace, seconds_left)
+        self.display.step(self.position.step, batch.whole / pace, seconds_left)
 
     def _look(self) -> None:
         """Add up the losses since the last look. Raises DivergedError at the first that is not finite."""
         self.looked_at = time.monotonic()
         first = self.position.step - len(self.unseen)
-        values = torch.stack(self.unseen).tolist() if self.unseen else []
+        values = self.ranks.total(torch.stack(self.unseen)).tolist() if self.unseen else []
         self.unseen = []
         for step, value in enumerate(values, first + 1):
             if not math.isfinite(value):
@@ -193,7 +204,7 @@ class Training:
         seconds = now - self.line_started
         self._watch_for_flatness(loss)
         steps, position.loss_sum, position.loss_steps = position.loss_steps, 0.0, 0
-        self.journal.write(
+        self._tell(
             event="training",
             epoch=epoch + 1,
             step=position.step,
@@ -212,7 +223,7 @@ class Training:
         before = position.flat_steps
         position.flat_steps = before + position.loss_steps if flat else 0
         if before < FLAT_STEPS <= position.flat_steps:
-            self.journal.write(
+            self._tell(
                 event="notice",
                 step=position.step,
                 text=f"the loss has stayed at ln({classes}) = {math.log(classes):.2f}, chance, for "
@@ -227,49 +238,33 @@ class Training:
 
         try:
             judged = predict(
-                self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress
+                self.network, self.held_out, self.recipe.images, self.statistics, self.machine, 1, progress, self.ranks
             )
         except DivergedError as error:
             raise DivergedError(f"{self.folder.path}: after step {self.position.step:,}: {error}") from error
         top1, top5 = judged.errors()
-        self.journal.write(
-            event="judging", epoch=epoch + 1, step=self.position.step, top1_error=top1, top5_error=top5, views=1
-        )
+        self._tell(event="judging", epoch=epoch + 1, step=self.position.step, top1_error=top1, top5_error=top5, views=1)
         self.position.errors.append(top1)
         self.line_started, self.waited = time.monotonic(), 0.0
 
-    def _save(self) -> None:
-        """Save, or keep going with a word where the machine refuses and the run is not at its end."""
+    def _save(self, needed: bool = False) -> None:
+        """Save; where the machine refuses, keep going with a word unless it is `needed`."""
         self._look()
         self.saved_at = time.monotonic()
+        kinds = self.update.weights, self.update.velocity
+        weights, velocity = (self.towers.whole(self.network, kind) for kind in kinds)
+        if not self.journal:
+            return
         self.position.lines = self.journal.lines
-        state = asdict(self.position)
         try:
             self.journal.flush()
-            saved = Checkpoint(self.update.weights, self.update.velocity, state)
+            saved = Checkpoint(weights, velocity, asdict(self.position))
             checkpoint.save(self.folder.checkpoints, self.position.step, saved)
         except ValueError as error:
             raise DivergedError(
                 f"{self.folder.path}: {error} at step {self.position.step:,}; train with a smaller --learning.rate"
             ) from error
         except AlexNetError as error:
-            if self.interruption.signal_number or self.position.step == self.total_steps:
+            if needed:
                 raise
             self.display.say(f"{error}; step {self.position.step:,} is not saved, the next save tries again")
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    """A listener that writes TensorBoard's events, where TensorBoard is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
-
-    def write(event: dict[str, Any]) -> None:
-        for name in ("loss", "rate", "images_per_second", "top1_error", "top5_error"):
-            if name in event:
-                writer.add_scalar(f"{event['event']}/{name}", event[name], event["step"])  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
-
-    return write

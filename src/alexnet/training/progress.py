@@ -49,12 +49,13 @@ class Display:
     """Shows notices, work in progress and a run's events. Use as a context.
 
     quiet   shows notices only
+    shown   without it nothing at all: of several processes one speaks
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        self.live_wanted = sys.stderr.isatty() and not quiet
-        self.quiet = quiet
+    def __init__(self, quiet: bool = False, shown: bool = True) -> None:
+        self.console = Console(stderr=True, highlight=False, quiet=not shown)
+        self.live_wanted = sys.stderr.isatty() and not quiet and shown
+        self.quiet = quiet or not shown
         self.losses: list[float] = []
         self.error: float | None = None
         self.waiting = 0.0  # share of the last line's time that the steps waited for pictures

@@ -77,12 +77,14 @@ class Learning:
 
 @dataclass(frozen=True)
 class Parallel:
-    """Section 3.2.
+    """Section 3.2: how a run lies over processes. Any layout goes on with what another one saved.
 
-    towers    processes that the towers are divided over; one process computes both today
+    towers    processes that each network's towers are divided over; torchrun starts them
+    portion   images that a process computes at a time; 0: its whole share of the batch. The gradient is the batch's
     """
 
     towers: int = 1
+    portion: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ class Recipe:
             ("images.patch_shared_by", images.patch_shared_by >= 1, "is at least 1"),
             ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),
             ("images.colour_until", images.colour_until >= 0, "is at least 0"),
-            ("parallel.towers", self.parallel.towers == 1, "is 1: one process computes every tower"),
+            ("parallel.towers", self.parallel.towers >= 1, "is at least 1"),
+            ("parallel.portion", self.parallel.portion >= 0, "is at least 0"),
         )
         for field, holds, rule in rules:
             if not holds:

@@ -1,9 +1,13 @@
 """A run from its first line to its result: read the pictures, make the folder, learn, judge."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels
@@ -11,13 +15,15 @@ from alexnet.data.pictures import Dataset, check_learnable, fingerprints
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics, statistics
 from alexnet.kernels import choice
-from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
+from alexnet.network.towers import Towers
 from alexnet.runtime import checkpoint
 from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.devices import Machine, environment, this_machine
 from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.program import program
 from alexnet.runtime.randomness import Purpose, numbers
+from alexnet.runtime.ranks import ALONE, Ranks
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.loop import Training
 from alexnet.training.progress import Display
@@ -29,38 +35,57 @@ LEARNED_FROM = "learned_from.safetensors"
 SHOWN = 8  # pictures in the report, as in Figure 4
 
 
-def train(recipe: Recipe, dataset: Dataset, path: Path, display: Display, *, resume: bool = False) -> dict[str, Any]:
+def train(
+    recipe: Recipe, dataset: Dataset, path: Path, display: Display, *, resume: bool = False, ranks: Ranks = ALONE
+) -> dict[str, Any]:
     """Train `recipe` on `dataset` in the run folder `path` and give what `result.json` holds.
 
-    With `resume` the run there goes on from its newest whole checkpoint; a finished run is left as it is.
-    Raises BadInputError for pictures that cannot be learned from or a folder that holds another run, recipe or data,
-    and whatever `Training.run` raises.
+    With `resume` the run there goes on from its newest whole checkpoint; a finished run is left as it is. Of several
+    `ranks` the first one reads and writes the folder.
+    Raises BadInputError for pictures that cannot be learned from, a folder that holds another run, recipe or data, or
+    ranks that do not agree about what is to be done; and whatever `Training.run` raises.
     """
     recipe.check()
+    ranks = ranks.divided(recipe.parallel.towers)
     check_learnable(dataset)
+    machine = this_machine()
+    ranks.agree({
+        "a recipe": json.dumps(recipe.to_dict()), "pictures or classes": dataset.digest, "a program": program(),
+        "PyTorch or NumPy": f"{torch.__version__} {np.__version__}", "a precision of products": str(machine.products),
+    })  # fmt: skip
     folder = RunFolder(path)
-    if resume and not path.is_dir():
-        raise BadInputError(f"{path}: no run to resume; leave --resume out to begin one")
+    with _opened(folder, resume) if ranks.first else nullcontext(False) as begun:
+        if begun:
+            _check_same_run(folder, recipe, dataset)
+        complete = begun and (path / "result.json").exists()
+        if done := ranks.from_first(folder.read_json("result.json") if complete else None):
+            display.tell(f"{path}: complete already")
+            result: dict[str, Any] = done | {"run": str(path)}
+            return result
+        return _train(recipe, dataset, folder, display, machine, ranks)
+
+
+@contextmanager
+def _opened(folder: RunFolder, resume: bool) -> Iterator[bool]:
+    """Keep other processes out of the folder, which is made if need be; whether a run was begun there."""
+    if resume and not folder.path.is_dir():
+        raise BadInputError(f"{folder.path}: no run to resume; leave --resume out to begin one")
     begun = resume and folder.exists()
     if not begun:  # also a run that was stopped before its first step
         folder.create()
     with folder.locked():
-        if begun:
-            _check_same_run(folder, recipe, dataset)
-            if (path / "result.json").exists():
-                display.tell(f"{path}: complete already")
-                result: dict[str, Any] = folder.read_json("result.json")
-                return result | {"run": str(path)}
-        return _train(recipe, dataset, folder, display, this_machine())
+        yield begun
 
 
-def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display, machine: Machine) -> dict[str, Any]:
+def _train(
+    recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display, machine: Machine, ranks: Ranks
+) -> dict[str, Any]:
     display.tell(f"found {dataset.found}: {len(dataset.classes)} classes, {len(dataset.training):,} pictures to learn "
                  f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})")  # fmt: skip
     table = recipe.network.build().with_classes(len(dataset.classes))
     parameters = totals(table)["parameters"]
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
-                 f"epochs of batches of {recipe.learning.batch}; on {machine}")  # fmt: skip
+                 f"epochs of batches of {recipe.learning.batch}; on {machine}{ranks}")  # fmt: skip
     for notice in (*dataset.notices, choice.notice(machine.device)):
         if notice:
             display.say(notice)
@@ -71,33 +96,42 @@ def _train(recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display
     if not len(dataset.training):
         raise BadInputError(f"{dataset.found}: has pictures to be judged by, and none to learn from; add those")
     training, held_out = _read(recipe, dataset, display)
-    if folder.exists():
-        measured = Statistics.read(folder.path / STATISTICS)
-        _compare_machines(folder.read_json("environment.json"), environment(machine), display)
-    else:
-        measured = _statistics(recipe, dataset, training, display)
-        _begin(folder, recipe, dataset, held_out, measured, machine)
-    network = AlexNet(table, seed=recipe.seed)
-    run = Training(recipe, network, training, held_out, measured, machine, folder, display)
-    if start := checkpoint.newest(folder.checkpoints, display.say):
-        run.resume(start)
+    begun = folder.exists()
+    measured = _measured(recipe, dataset, training, folder, display) if ranks.first else None
+    measured = Statistics.from_bytes(ranks.bytes_from_first(measured.to_bytes() if measured else b""))
+    now = environment(machine) | ({"processes": ranks.world} if ranks.world > 1 else {})
+    if begun and ranks.first:
+        _compare_machines(folder.read_json("environment.json"), now, display)
+    elif ranks.first:
+        _begin(folder, recipe, dataset, held_out, measured, now)
+    run = Training(recipe, Towers(table, ranks), training, held_out, measured, machine, folder, display)
+    start = checkpoint.newest(folder.checkpoints, display.say) if ranks.first else None
+    if start := ranks.from_first(start and str(start)):
+        run.resume(Path(start))
         display.tell(f"going on after step {run.position.step:,} of {run.total_steps:,}")
-    judged = run.run()
-    pace = [event["images_per_second"] for event in folder.events() if event["event"] == "training"]
+    run.run()
+    return _result(folder, recipe) if ranks.first else {}
+
+
+def _result(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
+    events = folder.events()
+    judged = [event for event in events if event["event"] == "judging"][-1]
     result = {
         "run": str(folder.path),
         "top1_error": judged["top1_error"],
         "top5_error": judged["top5_error"],
         "views": 1,
         "epochs": recipe.learning.epochs,
-        "images_per_second": float(np.median(pace)),
+        "images_per_second": float(np.median([e["images_per_second"] for e in events if e["event"] == "training"])),
     }
     folder.write_json("result.json", result)
     return result
 
 
-def _statistics(recipe: Recipe, dataset: Dataset, training: Squares, display: Display) -> Statistics:
-    """The store's, where there is one of this size; measured otherwise."""
+def _measured(recipe: Recipe, dataset: Dataset, training: Squares, folder: RunFolder, display: Display) -> Statistics:
+    """The run's own, or the store's, where there is one of this size; measured otherwise."""
+    if folder.exists():
+        return Statistics.read(folder.path / STATISTICS)
     if dataset.statistics:
         known = Statistics.read(dataset.statistics)
         if known.mean.shape[0] == recipe.images.side:
@@ -106,14 +140,14 @@ def _statistics(recipe: Recipe, dataset: Dataset, training: Squares, display: Di
 
 
 def _begin(
-    folder: RunFolder, recipe: Recipe, dataset: Dataset, held_out: Squares, measured: Statistics, machine: Machine
+    folder: RunFolder, recipe: Recipe, dataset: Dataset, held_out: Squares, measured: Statistics, now: dict[str, Any]
 ) -> None:
     """Write what a run begins with; the recipe last, since a folder with a recipe is a run."""
     folder.write_json("classes.json", list(dataset.classes))
     measured.write(folder.path / STATISTICS)
     _write_examples(folder, held_out, recipe.seed)
     write_arrays(folder.path / LEARNED_FROM, {"fingerprints": fingerprints(dataset.training.keys)})
-    folder.write_json("environment.json", environment(machine))
+    folder.write_json("environment.json", now)
     described = {"found": dataset.found, "judged_by": dataset.judged_by, "digest": dataset.digest}
     counts = {"training": len(dataset.training), "held_out": len(dataset.held_out)}
     folder.write_json("data.json", described | counts)
@@ -138,7 +172,7 @@ def _write_examples(folder: RunFolder, held_out: Squares, seed: int) -> None:
 
 
 def _compare_machines(before: dict[str, Any], now: dict[str, Any], display: Display) -> None:
-    if changed := [name for name in now if now[name] != before.get(name)]:
+    if changed := [name for name in (*now, *(before.keys() - now)) if now.get(name) != before.get(name)]:
         display.say(
             f"not where this run began ({', '.join(changed)} differ): it goes on, but no longer to the same bits"
         )
@@ -155,7 +189,7 @@ def _read(recipe: Recipe, dataset: Dataset, display: Display) -> tuple[Squares, 
 
 def _check_same_run(folder: RunFolder, recipe: Recipe, dataset: Dataset) -> None:
     before = Recipe.from_json(folder.read_text("recipe.json"), str(folder.path / "recipe.json"))
-    if changed := differences(before, recipe):
+    if changed := [name for name in differences(before, recipe) if not name.startswith("parallel.")]:
         raise BadInputError(
             f"{folder.path}: was begun with another recipe ({', '.join(changed)} differ); "
             "resume with the same one, or name another --run"

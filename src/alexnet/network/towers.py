@@ -1,0 +1,164 @@
+"""Section 3.2: half of the kernels in each process, which talk only where a layer reads both towers.
+
+A tower is a network of its own: the lineage's table with its share of the kernels, and a `Meeting` before each layer
+that reads what other towers computed. Parameters are divided along their first dimension, so a tower's weights are a
+slice of the whole network's, and the whole network's are the towers' laid end to end.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.layers import (
+    Convolution,
+    FullyConnected,
+    Layer,
+    LocallyConnected,
+    Meeting,
+    NormAcrossMaps,
+)
+from alexnet.network.lineages import Lineage
+from alexnet.network.operations import Met
+from alexnet.runtime.errors import UsageError
+from alexnet.runtime.ranks import Ranks
+
+
+def tower_of(whole: Lineage, towers: int) -> Lineage:
+    """One of the `towers` equal shares of a network.
+
+    The last layer is not divided: every tower computes all logits, so that each knows the loss, and no gradient of
+    the logits has to travel. Raises UsageError for a lineage that cannot be divided so.
+    """
+    if towers == 1:
+        return whole
+    if whole.towers % towers:
+        raise UsageError(
+            f"--parallel.towers: {towers}; the lineage {whole.name} has {whole.towers} tower"
+            f"{'s' if whole.towers > 1 else ''}"
+        )
+    return replace(whole, towers=whole.towers // towers, layers=tuple(_divided(whole, towers)))
+
+
+def _divided(whole: Lineage, towers: int) -> Iterator[Layer]:
+    everywhere = True  # whether every tower has all the maps that enter: it sees the whole image
+    for layer in whole.layers:
+        last = layer is whole.layers[-1]
+        match layer:
+            case LocallyConnected():
+                raise UsageError(f"--parallel.towers: {layer.name} of {whole.name} cannot be divided")
+            case Convolution(groups=1) | FullyConnected():
+                if not everywhere:
+                    yield Meeting(f"meeting_{layer.name}", towers, added=not last)
+                yield layer if last else _share(whole, layer, towers)
+                everywhere = last
+            case Convolution():
+                if everywhere or layer.groups % towers:
+                    raise UsageError(f"--parallel.towers: {layer.name} of {whole.name} cannot be divided")
+                yield _share(whole, replace(layer, groups=layer.groups // towers), towers)
+            case NormAcrossMaps():
+                if layer.towers % towers:
+                    raise UsageError(
+                        f"--parallel.towers: {layer.name} of {whole.name} normalizes across the towers, so that one "
+                        "process has to compute them all; the paper's own network does not"
+                    )
+                yield replace(layer, towers=layer.towers // towers)
+            case _:
+                yield layer
+
+
+def _share(whole: Lineage, layer: Convolution | FullyConnected, towers: int) -> Layer:
+    units = layer.kernels if isinstance(layer, Convolution) else layer.outputs
+    if units % towers:
+        raise UsageError(
+            f"--parallel.towers: {layer.name} of {whole.name} cannot be divided into {towers} equal shares"
+        )
+    if isinstance(layer, Convolution):
+        return replace(layer, kernels=units // towers)
+    return replace(layer, outputs=units // towers)
+
+
+class Towers:
+    """How a network lies over the processes: what is here, and where the rest is.
+
+    >>> Towers(lineage("paper"), ALONE).network(seed=0)  # in one process, the whole network
+    """
+
+    def __init__(self, whole: Lineage, ranks: Ranks) -> None:
+        self.lineage, self.ranks = whole, ranks
+        self.here = tower_of(whole, ranks.towers)
+        self._undivided = {
+            layer.name for layer in self.here.layers if layer.learns and layer in whole.layers
+        } if ranks.towers > 1 else set()  # fmt: skip
+
+    def network(self, seed: int) -> AlexNet:
+        """What is here of the network that `seed` gives."""
+        whole = AlexNet(self.lineage, seed=seed)
+        if self.ranks.towers == 1:
+            return whole
+        tower = AlexNet(self.here)
+        tower.load_state_dict({name: self.part(tower, name, each) for name, each in whole.state_dict().items()})
+        assert self.ranks.mesh is not None
+        for module in tower.modules():
+            if isinstance(module, Met):
+                module.meet = Meet(self.ranks.mesh["tower"])
+        return tower
+
+    def divides(self, tower: AlexNet, name: str) -> bool:
+        """Whether the parameter of that name is divided over the towers."""
+        places = {place: layer for layer, place in tower.steps}
+        return self.ranks.towers > 1 and places[name.rpartition(".")[0]] not in self._undivided
+
+    def shapes(self, tower: AlexNet) -> dict[str, torch.Size]:
+        """The shape of each of the whole network's parameters, by name."""
+        shapes = {}
+        for name, own in tower.state_dict().items():
+            rows = own.shape[0] * (self.ranks.towers if self.divides(tower, name) else 1)
+            shapes[name] = torch.Size((rows, *own.shape[1:]))
+        return shapes
+
+    def part(self, tower: AlexNet, name: str, whole: Tensor) -> Tensor:
+        """What is here of a tensor of the whole network."""
+        return whole.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(tower, name) else whole
+
+    def handed_out(self, tower: AlexNet, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This process's part of the whole network's tensors, by name, float32; rank 0 has them all.
+
+        Raises KeyError for those of another network.
+        """
+        parts = {}
+        for name, shape in self.shapes(tower).items():
+            tensor = whole[name] if self.ranks.first else torch.empty(shape)
+            self.ranks.spread(tensor)
+            parts[name] = self.part(tower, name, tensor)
+        return parts
+
+    def whole(self, tower: AlexNet, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The whole network's tensors, from every tower's parts: on rank 0; nothing on the others."""
+        found = {}
+        for name, part in parts.items():
+            divided = self.divides(tower, name)
+            if pieces := self.ranks.collected(part.contiguous()) if divided else [part][: self.ranks.first]:
+                found[name] = torch.cat([piece.cpu() for piece in pieces]) if divided else part
+        return found
+
+
+class Meet:
+    """Lays the towers' activities side by side: an exchange forward, and one of their gradients backward.
+
+    DTensor does it, which knows the backward of each: where every tower computes its own kernels from what it was
+    given, gradients are added up over the towers; where all compute the same, each keeps its own part of them.
+    """
+
+    def __init__(self, mesh: DeviceMesh) -> None:
+        self.mesh = mesh
+
+    def __call__(self, x: Tensor, added: bool) -> Tensor:
+        """float[N, C, ...] of this tower -> float[N, towers * C, ...]."""
+        own = DTensor.from_local(x, self.mesh, [Shard(1)], run_check=False)
+        every = own.redistribute(placements=[Replicate()])
+        return every.to_local(grad_placements=[Partial() if added else Replicate()])

@@ -1,0 +1,240 @@
+"""Processes that work together: who is who, and what they tell each other.
+
+torchrun starts them and says so in the environment; without it there is one process, alone, and everything here is
+nothing to do. Ranks lie in a grid: `towers` of them hold one network between them (Section 3.2), and each such group
+learns from its own share of every batch.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.nn.parallel import DistributedDataParallel
+
+from alexnet.runtime.errors import BadInputError, MachineError, UsageError
+
+PATIENCE = timedelta(hours=6)  # of a collective: rank 0 may measure a million pictures; `pulse.py` sees who is gone
+ARRIVAL = timedelta(minutes=5)  # of the slowest process, after the first
+DIGEST = 32  # bytes
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the others.
+
+    rank      its number, from 0; the first one writes the run's folder and speaks
+    world     how many there are
+    towers    over how many of them each network is divided
+    mesh      the grid (data, tower); None for a process by itself
+    """
+
+    rank: int = 0
+    world: int = 1
+    towers: int = 1
+    mesh: DeviceMesh | None = None
+
+    def __str__(self) -> str:
+        if self.world == 1:
+            return ""
+        return f"; {self.world} processes: {self.shares} shares of each batch, {self.towers} towers each"
+
+    @property
+    def first(self) -> bool:
+        """Whether it writes the run's folder, and speaks."""
+        return self.rank == 0
+
+    @property
+    def tower(self) -> int:
+        """Which tower is here, from 0."""
+        return self.rank % self.towers
+
+    @property
+    def share(self) -> int:
+        """Which share of each batch is computed here, from 0."""
+        return self.rank // self.towers
+
+    @property
+    def shares(self) -> int:
+        """Into how many shares each batch is divided."""
+        return self.world // self.towers
+
+    def divided(self, towers: int) -> "Ranks":
+        """The same processes with each network divided over `towers` of them. Raises UsageError."""
+        if self.world % towers:
+            command = f"torchrun --nproc-per-node {towers} -m alexnet train ..."
+            raise UsageError(
+                f"--parallel.towers: {towers} towers need a multiple of {towers} processes, and there "
+                f"{'is one' if self.world == 1 else f'are {self.world}'}; start them with: {command}"
+            )
+        if not dist.is_initialized():
+            return self
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+        mesh = init_device_mesh(kind, (self.world // towers, towers), mesh_dim_names=("data", "tower"))
+        return replace(self, towers=towers, mesh=mesh)
+
+    def agree(self, facts: Mapping[str, str]) -> None:
+        """Raise BadInputError, on every rank, where one has another value of a fact than rank 0."""
+        if self.world == 1:
+            return
+        digests = b"".join(sha256(value.encode()).digest() for value in facts.values())
+        own = torch.frombuffer(bytearray(digests), dtype=torch.uint8)
+        everyone = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(everyone, own)
+        for rank, theirs in enumerate(everyone):
+            for name, one, other in zip(facts, everyone[0].split(DIGEST), theirs.split(DIGEST), strict=True):
+                if not torch.equal(one, other):
+                    raise BadInputError(
+                        f"rank {rank}: has {name} other than rank 0's; start every process with the same command, "
+                        "on the same data, with the same program"
+                    )
+
+    def highest(self, *values: float) -> list[float]:
+        """Of each value the highest that any rank gives."""
+        if self.world == 1:
+            return list(values)
+        together = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        return [float(value) for value in together]
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """The sum over the batch's shares, in place."""
+        if self.mesh is not None and self.shares > 1:
+            dist.all_reduce(numbers, group=self.mesh.get_group("data"))
+        return numbers
+
+    def from_first(self, value: Any) -> Any:
+        """What rank 0 gives, on every rank; anything that JSON can hold."""
+        if self.world == 1:
+            return value
+        return json.loads(self.bytes_from_first(json.dumps(value).encode()))
+
+    def bytes_from_first(self, content: bytes) -> bytes:
+        """The bytes that rank 0 gives, on every rank."""
+        if self.world == 1:
+            return content
+        length = torch.tensor([len(content)])
+        dist.broadcast(length, 0)
+        buffer = bytearray(content if self.first else int(length))
+        dist.broadcast(torch.frombuffer(buffer, dtype=torch.uint8), 0)
+        return bytes(buffer)
+
+    def spread(self, tensor: Tensor) -> None:
+        """Fill `tensor` with rank 0's, on every rank."""
+        if self.world > 1:
+            dist.broadcast(tensor, 0)
+
+    def collected(self, part: Tensor) -> list[Tensor]:
+        """The towers' parts, of one shape, in their order: on rank 0; nothing on the others."""
+        if self.mesh is None or self.towers == 1:
+            return [part] if self.first else []
+        if self.share:
+            return []
+        parts = [torch.empty_like(part) for _ in range(self.towers)] if self.first else None
+        dist.gather(part, parts, dst=0, group=self.mesh.get_group("tower"))
+        return parts or []
+
+    def together(self, network: nn.Module) -> nn.Module:
+        """The network whose gradients are, after backward, the means over the batch's shares."""
+        if self.mesh is None or self.shares == 1:
+            return network
+        return DistributedDataParallel(network, process_group=self.mesh.get_group("data"), gradient_as_bucket_view=True)
+
+    def in_turn(self, what: Callable[[], T]) -> T:
+        """What `what` gives, done first by one process of each machine: what it fetches, the others find there."""
+        early = os.environ.get("LOCAL_RANK", "0") == "0"
+        found = what() if early else None
+        self.wait()
+        return what() if found is None else found
+
+    def wait(self) -> None:
+        """Go on when every rank has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+ALONE = Ranks()
+
+
+def first_here() -> bool:
+    """Whether this process is the one that speaks: known before anything is set up."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def restarted() -> bool:
+    """Whether torchrun started these processes again, after one of them had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def name_here() -> str:
+    """What people call this process: `rank 1 (on node7)`."""
+    return f"rank {os.environ.get('RANK', '0')} (on {machine_here()})"
+
+
+def machine_here() -> str:
+    """The name of this machine."""
+    return socket.gethostname()
+
+
+def store(timeout: timedelta = ARRIVAL) -> PrefixStore:
+    """A connection of one's own to the store that torchrun, or rank 0, keeps for all; empty after a restart."""
+    environment = os.environ
+    hosts_it = environment["RANK"] == "0" and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+    try:
+        kept = TCPStore(*address, is_master=hosts_it, timeout=timeout, wait_for_workers=False, multi_tenant=True)
+    except (dist.DistError, RuntimeError) as error:
+        raise MachineError(
+            f"{name_here()}: the store at {address[0]} port {address[1]} cannot be reached ({_first_line(error)}); "
+            "name an address of the first machine that the others can reach"
+        ) from error
+    return PrefixStore(f"alexnet/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", kept)
+
+
+def joined() -> Ranks:
+    """This process among those that torchrun started with it; alone without torchrun.
+
+    Raises MachineError when the others do not come, or there are more processes than GPUs.
+    """
+    if "RANK" not in os.environ:
+        return ALONE
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    backend = "gloo"
+    if torch.cuda.is_available():
+        here, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if here >= cards:
+            raise MachineError(f"{name_here()}: there are {cards} GPUs here; start one process for each")
+        torch.cuda.set_device(here)
+        backend = "cpu:gloo,cuda:nccl"
+    meeting = store()
+    meeting.set(f"here/{rank}", "")
+    for other in range(world):
+        try:
+            meeting.wait([f"here/{other}"])
+        except (dist.DistError, RuntimeError) as error:
+            raise MachineError(
+                f"{name_here()}: rank {other} of {world} has not come within {ARRIVAL.seconds} s; start it too, or "
+                "start fewer"
+            ) from error
+    dist.init_process_group(backend, store=meeting, rank=rank, world_size=world, timeout=PATIENCE)
+    return Ranks(rank, world)
+
+
+def parted() -> None:
+    """The end of working together."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
