@@ -12,9 +12,9 @@ from alexnet.network.layers import Dropout, FullyConnected, Normal, Rectifier
 from alexnet.network.lineages import LINEAGES, Lineage
 from alexnet.network.towers import Towers
 from alexnet.runtime import checkpoint
-from alexnet.runtime.devices import this_machine
+from alexnet.runtime.devices import Machine, this_machine
 from alexnet.runtime.errors import Interrupted
-from alexnet.runtime.ranks import ALONE
+from alexnet.runtime.ranks import ALONE, Ranks
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.loop import Training
 from alexnet.training.progress import Display
@@ -47,18 +47,27 @@ class Watching(Display):
             self.training.interruption.signal_number = signal.SIGTERM
 
 
-def begin(recipe: Recipe, dataset: Dataset, path: Path, display: Watching, lineage: Lineage | None = None) -> Training:
+def begin(
+    recipe: Recipe,
+    dataset: Dataset,
+    path: Path,
+    display: Watching,
+    lineage: Lineage | None = None,
+    ranks: Ranks = ALONE,
+    machine: Machine | None = None,
+) -> Training:
     """A training in `path` that stands at its newest checkpoint, or at its beginning."""
     folder = RunFolder(path)
-    if not path.exists():
+    if ranks.first and not path.exists():
         folder.create()
+    ranks.wait()
     sides = recipe.images.side, recipe.images.shape
     training, held_out = Squares(dataset.training, *sides), Squares(dataset.held_out, *sides)
     for squares in (training, held_out):
         squares.keep(lambda done, total: None)
-    towers = Towers((lineage or recipe.network.build()).with_classes(len(dataset.classes)), ALONE)
+    towers = Towers((lineage or recipe.network.build()).with_classes(len(dataset.classes)), ranks)
     measured = statistics(training, lambda done, total: None)
-    run = Training(recipe, towers, training, held_out, measured, this_machine(), folder, display)
+    run = Training(recipe, towers, training, held_out, measured, machine or this_machine(), folder, display)
     if start := checkpoint.newest(folder.checkpoints):
         run.resume(start)
     display.training = run

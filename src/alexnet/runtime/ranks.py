@@ -72,7 +72,7 @@ class Ranks:
     def divided(self, towers: int) -> "Ranks":
         """The same processes with each network divided over `towers` of them. Raises UsageError."""
         if self.world % towers:
-            command = f"torchrun --nproc-per-node {towers} -m alexnet train ..."
+            command = f"torchrun --nproc-per-node {towers} -m -- alexnet train ..."
             raise UsageError(
                 f"--parallel.towers: {towers} towers need a multiple of {towers} processes, and there "
                 f"{'is one' if self.world == 1 else f'are {self.world}'}; start them with: {command}"

@@ -1,0 +1,124 @@
+"""Several processes that work together, each on one thread: forked from a server that has imported everything once."""
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from torch.distributed import TCPStore
+
+from alexnet.network.layers import Convolution, FullyConnected
+from alexnet.network.lineages import Lineage, lineage
+
+PRELOADED = ["alexnet.training.train", "alexnet.runtime.pulse", "alexnet.command_line.train"]
+LIMIT = 300  # seconds: a hang is a failure, not a pause
+
+context = get_context("forkserver")
+context.set_forkserver_preload(PRELOADED)
+
+
+def small(name: str) -> Lineage:
+    """The lineage with an eighth of its kernels and a thirty-second of its units, on smaller images."""
+    known = lineage(name)
+    layers = []
+    for layer in known.layers:
+        if isinstance(layer, Convolution):
+            layers.append(replace(layer, kernels=layer.kernels // 8))
+        elif isinstance(layer, FullyConnected):
+            layers.append(replace(layer, outputs=layer.outputs // 32 if layer.outputs == 4096 else 7))
+        else:
+            layers.append(layer)
+    return replace(known, side=99, layers=tuple(layers))
+
+
+class Company:
+    """`world` processes, started at once."""
+
+    def __init__(self, world: int, function: Callable[..., Any], *arguments: Any, **environment: str) -> None:
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        common = {
+            "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        self.members, self.ends = [], []
+        for rank in range(world):
+            ours, theirs = context.Pipe(duplex=False)
+            own = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | environment
+            member = context.Process(target=_member, args=(own, theirs, function, arguments))
+            member.start()
+            theirs.close()
+            self.members.append(member)
+            self.ends.append(ours)
+
+    def results(self) -> list[Any]:
+        """What the function gave in each."""
+        found = []
+        for end in self.ends:
+            assert end.poll(LIMIT), "a process hangs"
+            try:
+                found.append(pickle.loads(end.recv_bytes()))
+            except EOFError:
+                found.append(None)
+        codes = self.codes()
+        assert codes == [0] * len(codes), codes
+        return found
+
+    def codes(self) -> list[int]:
+        """How each ended."""
+        for member in self.members:
+            member.join(LIMIT)
+            if member.is_alive():
+                member.kill()
+                member.join()
+        return [member.exitcode for member in self.members]
+
+
+def together(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `function(ranks, *arguments)` gives in each of `world` processes."""
+    return Company(world, _at_work, function, *arguments).results()
+
+
+def commanded(folder: Path, world: int, *words: object, change: Callable[[int], None] | None = None) -> Company:
+    """`alexnet WORDS` in each of `world` processes; what rank R complains of goes to the file R in `folder`.
+
+    change   is called with the rank before anything else
+    """
+    folder.mkdir(exist_ok=True)
+    return Company(world, _command, folder, [str(word) for word in words], change, ALEXNET_SILENCE_SECONDS="3")
+
+
+def complaints(folder: Path) -> list[str]:
+    """What the ranks complained of, line by line."""
+    return [line for file in sorted(folder.iterdir()) for line in file.read_text().splitlines()]
+
+
+def _command(folder: Path, words: list[str], change: Callable[[int], None] | None) -> None:
+    from alexnet.command_line import main
+
+    rank = int(os.environ["RANK"])
+    for number in (1, 2):
+        file = folder / str(rank) if number == 2 else os.devnull
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    if change:
+        change(rank)
+    sys.exit(main(words))
+
+
+def _member(environment: dict[str, str], end: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    import torch
+
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    end.send_bytes(pickle.dumps(function(*arguments)))  # by value: a tensor sent as such lives as long as its process
+    end.close()
+
+
+def _at_work(function: Callable[..., Any], *arguments: Any) -> Any:
+    from alexnet.runtime.pulse import at_work
+
+    with at_work(print) as ranks:
+        return function(ranks, *arguments)

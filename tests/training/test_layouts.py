@@ -1,0 +1,85 @@
+"""Any layout of a run over processes learns the same, and goes on with what another one saved."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from resuming import Watching, begin, differing, left, stopped
+
+from alexnet.data.augment import Images
+from alexnet.data.sources import open_dataset
+from alexnet.runtime import checkpoint
+from alexnet.runtime.devices import Machine
+from alexnet.runtime.ranks import ALONE
+from alexnet.training.recipes import RECIPES
+from company import small, together
+
+LAYOUTS = {"one": (1, 1), "two towers": (2, 2), "two shares": (2, 1), "two by two": (4, 2)}
+STEPS, STOP = 8, 3  # four epochs of two; the second batch of each has one image, so that one of two shares is empty
+FLOAT32 = Machine(torch.device("cpu"), torch.float32, "for comparison")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    images = Images(side=107, patch=99, positions=9, patch_shared_by=3, colour="deviation")
+    paper = RECIPES["paper"].altered({"learning.epochs": "4", "learning.batch": "29", "network.initial": "scaled"})
+    return replace(paper, images=images)
+
+
+def learned(ranks, recipe, source, path, towers, stop):
+    """Whether a run in `path` was stopped on the way: by a signal that one process got, the last."""
+    ranks = ranks.divided(towers)
+    display = Watching(stop if ranks.rank == ranks.world - 1 else 0)
+    return stopped(begin(recipe, open_dataset(source), path, display, small("paper"), ranks, FLOAT32))
+
+
+def run(layout, recipe, source, path, stop=0):
+    world, towers = LAYOUTS[layout]
+    what = (recipe, str(source), path, towers, stop)
+    ends = [learned(ALONE, *what)] if world == 1 else together(world, learned, *what)
+    assert ends == [bool(stop)] * world, "all stop at the same step, or none"
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(recipe, pictures, tmp_path_factory):
+    """Of each layout an undisturbed run, and one that was stopped after STOP steps."""
+    folder = tmp_path_factory.mktemp("layouts")
+    return {
+        name: (
+            run(name, recipe, pictures, folder / f"{name} straight"),
+            run(name, recipe, pictures, folder / f"{name} stopped", STOP),
+        )
+        for name in LAYOUTS
+    }
+
+
+def compare(one, other):
+    """Two finished runs are the same but for rounding."""
+    saved = [checkpoint.load(checkpoint.newest(path / "checkpoints")) for path in (one, other)]
+    assert [each.state["step"] for each in saved] == [STEPS] * 2
+    for kind in ("weights", "velocity"):
+        for name, tensor in getattr(saved[0], kind).items():
+            theirs = getattr(saved[1], kind)[name]
+            assert float((tensor - theirs).norm() / tensor.norm()) < 1e-4, (kind, name)
+    losses = [
+        [event["loss"] for event in left(path)["events"] if event["event"] == "training"] for path in (one, other)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert saved[0].state["errors"] == saved[1].state["errors"]
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "one"])
+def test_every_layout_learns_what_one_process_does(runs, layout):
+    compare(runs["one"][0], runs[layout][0])
+
+
+@pytest.mark.parametrize("later", LAYOUTS)
+@pytest.mark.parametrize("earlier", LAYOUTS)
+def test_what_one_layout_saved_another_goes_on_with(runs, recipe, pictures, tmp_path, earlier, later):
+    straight, begun = runs[earlier]
+    path = run(later, recipe, pictures, shutil.copytree(begun, tmp_path / "run"))
+    compare(straight, path)
+    same_bits = differing(left(straight), left(path)) == []
+    assert same_bits == (earlier == later), "to the bit within a layout, in another order across"
