@@ -210,7 +210,7 @@ class Missing:
 
         from alexnet.runtime import ranks
 
-        ranks.store.__defaults__ = (timedelta(seconds=2),)
+        ranks.ARRIVAL = timedelta(seconds=2)
         if rank == 1:
             os._exit(0)
 
@@ -219,7 +219,7 @@ def test_a_rank_that_never_comes_is_named(words, tmp_path):
     company = commanded(tmp_path / "said", 2, *words, "--run", tmp_path / "run", change=Missing())
     assert company.codes() == [4, 0]
     (line,) = complaints(tmp_path / "said")
-    assert "rank 1 of 2 has not come within" in line and line.endswith("start it too, or start fewer")
+    assert "rank 1 of 2 has not come within 2 s" in line and line.endswith("start it too, or start fewer")
 
 
 def test_towers_without_enough_processes_are_refused_with_the_command_that_starts_them(alexnet, pictures):

@@ -8,6 +8,7 @@ learns from its own share of every batch.
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -218,14 +219,15 @@ def joined() -> Ranks:
         backend = "cpu:gloo,cuda:nccl"
     meeting = store()
     meeting.set(f"here/{rank}", "")
+    until = time.monotonic() + ARRIVAL.seconds
     for other in range(world):
-        try:
-            meeting.wait([f"here/{other}"])
-        except (dist.DistError, RuntimeError) as error:
-            raise MachineError(
-                f"{name_here()}: rank {other} of {world} has not come within {ARRIVAL.seconds} s; start it too, or "
-                "start fewer"
-            ) from error
+        while not meeting.check([f"here/{other}"]):
+            if time.monotonic() > until:
+                raise MachineError(
+                    f"{name_here()}: rank {other} of {world} has not come within {ARRIVAL.seconds} s; start it too, or "
+                    "start fewer"
+                )
+            time.sleep(0.01)
     dist.init_process_group(backend, store=meeting, rank=rank, world_size=world, timeout=PATIENCE)
     return Ranks(rank, world)
 
