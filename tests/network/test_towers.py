@@ -47,7 +47,7 @@ def compare(table, kind, count, world, towers, within):
     assert 0 < worst < within or world == 1, "computed in another order, or not computed elsewhere at all"
 
 
-@pytest.mark.parametrize(("kind", "within"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("kind", "within"), [(torch.float32, 3e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("name", ["paper", "source-2012"])
 def test_two_towers_in_full_size_compute_what_one_process_does(name, kind, within):
     compare(lineage(name), kind, count=4, world=2, towers=2, within=within)

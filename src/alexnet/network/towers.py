@@ -7,11 +7,13 @@ slice of the whole network's, and the whole network's are the towers' laid end t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+from torch import distributed as dist
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import (
@@ -105,7 +107,7 @@ class Towers:
         assert self.ranks.mesh is not None
         for module in tower.modules():
             if isinstance(module, Met):
-                module.meet = Meet(self.ranks.mesh["tower"])
+                module.meet = Meet(self.ranks.mesh.get_group("tower"))
         return tower
 
     def divides(self, tower: AlexNet, name: str) -> bool:
@@ -147,18 +149,49 @@ class Towers:
         return found
 
 
+def exchanged(whole: Lineage, towers: int) -> dict[str, tuple[int, int]]:
+    """How many numbers each tower is sent for each image, forward and backward, by the layer that reads them."""
+    table = tower_of(whole, towers).table()
+    found = {}
+    for row, reader in pairwise(table):
+        if isinstance(row.layer, Meeting):
+            numbers = (towers - 1) * prod(row.input)
+            found[reader.layer.name] = numbers, numbers if row.layer.added else 0
+    return found
+
+
 class Meet:
-    """Lays the towers' activities side by side: an exchange forward, and one of their gradients backward.
+    """Lays the towers' activities side by side: one exchange forward, and one of gradients backward."""
 
-    DTensor does it, which knows the backward of each: where every tower computes its own kernels from what it was
-    given, gradients are added up over the towers; where all compute the same, each keeps its own part of them.
-    """
-
-    def __init__(self, mesh: DeviceMesh) -> None:
-        self.mesh = mesh
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self.group = group
 
     def __call__(self, x: Tensor, added: bool) -> Tensor:
         """float[N, C, ...] of this tower -> float[N, towers * C, ...]."""
-        own = DTensor.from_local(x, self.mesh, [Shard(1)], run_check=False)
-        every = own.redistribute(placements=[Replicate()])
-        return every.to_local(grad_placements=[Partial() if added else Replicate()])
+        beside: Tensor = _Beside.apply(x, self.group, added)
+        return beside
+
+
+class _Beside(torch.autograd.Function):
+    """Each number travels once. (DTensor says the same in a line, but gloo's reduce-scatter sends all to everybody.)"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, added: bool) -> Tensor:  # type: ignore[override]
+        ctx.rest = group, added
+        own = x.movedim(1, -1).contiguous()  # maps last, as they lie in memory
+        every = own.new_empty(dist.get_world_size(group), *own.shape)
+        dist.all_gather(list(every), own, group)
+        return every.movedim(0, -2).flatten(-2).movedim(-1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        group, added = ctx.rest
+        towers, here = dist.get_world_size(group), dist.get_rank(group)
+        shares = g.movedim(1, -1).unflatten(-1, (towers, -1))
+        if not added:  # every tower computed the same gradient, of all
+            return shares[..., here, :].movedim(-1, 1), None, None
+        sent = shares.movedim(-2, 0).contiguous()
+        received = torch.empty_like(sent)
+        dist.all_to_all_single(received, sent, group=group)
+        wide = torch.promote_types(g.dtype, torch.float32)
+        return received.sum(0, dtype=wide).to(g.dtype).movedim(-1, 1), None, None
