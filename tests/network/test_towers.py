@@ -10,7 +10,7 @@ from alexnet.network.towers import Towers
 from alexnet.runtime.ranks import ALONE, Ranks
 from company import small, together
 
-MEETINGS = ["meeting_conv3", "meeting_fc6", "meeting_fc7", "meeting_fc8"]
+MEETINGS = ["before_conv3", "before_fc6", "before_fc7", "before_fc8", "logits"]
 
 
 def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: torch.dtype):

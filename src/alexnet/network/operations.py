@@ -100,19 +100,25 @@ class Learned(nn.Module):
         self.bias = nn.Parameter(torch.empty(biases))
 
     @torch.no_grad()
-    def set_initial_values(self, generator: torch.Generator) -> None:
-        """Section 5: weights from the lineage's distribution, biases constant."""
+    def set_initial_values(self, generator: torch.Generator, tower: int = 0, towers: int = 1) -> None:
+        """Section 5: weights from the lineage's distribution, biases constant.
+
+        Where this layer is one `tower` of `towers`, all are drawn and it takes its share of the kernels.
+        """
         if isinstance(self.rule, FanIn):
             bound = 1 / sqrt(self.fan_in)
             for parameter in (self.weight, self.bias):
-                parameter.copy_(
-                    torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
-                )
+                drawn = _of_all(parameter, towers).uniform_(-bound, bound, generator=generator)
+                parameter.copy_(drawn.chunk(towers)[tower])
         else:
-            # Drawn into fresh memory: a parameter laid out channels last would be filled in another order.
-            drawn = torch.empty(self.weight.shape, dtype=torch.float32)
-            self.weight.copy_(drawn.normal_(0, self.rule.deviation, generator=generator))
+            drawn = _of_all(self.weight, towers).normal_(0, self.rule.deviation, generator=generator)
+            self.weight.copy_(drawn.chunk(towers)[tower])
             self.bias.fill_(self.initial_bias)
+
+
+def _of_all(parameter: Tensor, towers: int) -> Tensor:
+    # Fresh memory: a parameter laid out channels last would be filled in another order.
+    return torch.empty((towers * parameter.shape[0], *parameter.shape[1:]), dtype=torch.float32)
 
 
 class Convolved(Learned):

@@ -7,7 +7,6 @@ slice of the whole network's, and the whole network's are the towers' laid end t
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from alexnet.network.alexnet import AlexNet
+from alexnet.network.alexnet import AlexNet, initial_values
 from alexnet.network.layers import (
     Convolution,
     FullyConnected,
@@ -33,8 +32,8 @@ from alexnet.runtime.ranks import Ranks
 def tower_of(whole: Lineage, towers: int) -> Lineage:
     """One of the `towers` equal shares of a network.
 
-    The last layer is not divided: every tower computes all logits, so that each knows the loss, and no gradient of
-    the logits has to travel. Raises UsageError for a lineage that cannot be divided so.
+    Every tower knows all logits in the end, and so the loss. Classes that cannot be divided evenly are not: every tower
+    then computes them all. Raises UsageError for a lineage that cannot be divided.
     """
     if towers == 1:
         return whole
@@ -48,16 +47,17 @@ def tower_of(whole: Lineage, towers: int) -> Lineage:
 
 def _divided(whole: Lineage, towers: int) -> Iterator[Layer]:
     everywhere = True  # whether every tower has all the maps that enter: it sees the whole image
+    last = whole.layers[-1]
     for layer in whole.layers:
-        last = layer is whole.layers[-1]
+        whole_here = layer is last and whole.classes % towers != 0
         match layer:
             case LocallyConnected():
                 raise UsageError(f"--parallel.towers: {layer.name} of {whole.name} cannot be divided")
             case Convolution(groups=1) | FullyConnected():
                 if not everywhere:
-                    yield Meeting(f"meeting_{layer.name}", towers, added=not last)
-                yield layer if last else _share(whole, layer, towers)
-                everywhere = last
+                    yield Meeting(f"before_{layer.name}", towers, added=not whole_here)
+                yield layer if whole_here else _share(whole, layer, towers)
+                everywhere = whole_here
             case Convolution():
                 if everywhere or layer.groups % towers:
                     raise UsageError(f"--parallel.towers: {layer.name} of {whole.name} cannot be divided")
@@ -71,6 +71,8 @@ def _divided(whole: Lineage, towers: int) -> Iterator[Layer]:
                 yield replace(layer, towers=layer.towers // towers)
             case _:
                 yield layer
+    if not everywhere:
+        yield Meeting("logits", towers, added=False)
 
 
 def _share(whole: Lineage, layer: Convolution | FullyConnected, towers: int) -> Layer:
@@ -99,16 +101,19 @@ class Towers:
 
     def network(self, seed: int) -> AlexNet:
         """What is here of the network that `seed` gives."""
-        whole = AlexNet(self.lineage, seed=seed)
-        if self.ranks.towers == 1:
-            return whole
-        tower = AlexNet(self.here)
-        tower.load_state_dict({name: self.part(tower, name, each) for name, each in whole.state_dict().items()})
+        network = AlexNet(self.here, seed=seed)
+        if self.ranks.towers > 1:
+            self._connect(network)
+            for number, (name, layer) in enumerate(network.learned()):
+                divided = () if name in self._undivided else (self.ranks.tower, self.ranks.towers)
+                layer.set_initial_values(initial_values(seed, number), *divided)
+        return network
+
+    def _connect(self, tower: AlexNet) -> None:
         assert self.ranks.mesh is not None
         for module in tower.modules():
             if isinstance(module, Met):
                 module.meet = Meet(self.ranks.mesh.get_group("tower"))
-        return tower
 
     def divides(self, tower: AlexNet, name: str) -> bool:
         """Whether the parameter of that name is divided over the towers."""
@@ -150,13 +155,13 @@ class Towers:
 
 
 def exchanged(whole: Lineage, towers: int) -> dict[str, tuple[int, int]]:
-    """How many numbers each tower is sent for each image, forward and backward, by the layer that reads them."""
+    """How many numbers each tower is sent for each image, forward and backward, by the meeting."""
     table = tower_of(whole, towers).table()
     found = {}
-    for row, reader in pairwise(table):
+    for row in table:
         if isinstance(row.layer, Meeting):
             numbers = (towers - 1) * prod(row.input)
-            found[reader.layer.name] = numbers, numbers if row.layer.added else 0
+            found[row.layer.name] = numbers, numbers if row.layer.added else 0
     return found
 
 
@@ -193,5 +198,4 @@ class _Beside(torch.autograd.Function):
         sent = shares.movedim(-2, 0).contiguous()
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent, group=group)
-        wide = torch.promote_types(g.dtype, torch.float32)
-        return received.sum(0, dtype=wide).to(g.dtype).movedim(-1, 1), None, None
+        return received.sum(0).movedim(-1, 1), None, None

@@ -79,7 +79,7 @@ class Training:
         )  # fmt: skip
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
-        self.last = self.network.lineage.layers[-1].name
+        self.last = towers.lineage.layers[-1].name
         self.position = Position()
         self.interruption = Interruption()
         self.unseen: list[Tensor] = []  # losses of the last steps, still where they were computed

@@ -51,7 +51,8 @@ class Step:
     def _backward(self, portion: Batch, number: int) -> Tensor:
         with self.machine.precision():
             masks = Masks(self.seed, number, portion.row, self.ranks.tower)
-            logits = self.shared(self.shown(portion.patches, portion.done), masks)
+            # Nothing here holds the images: the first layer keeps what it needs of them.
+            logits = self.shared(self.shown(portion.patches, portion.done).to(self.machine.products), masks)
         labels = torch.from_numpy(portion.labels).to(logits.device)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
         loss = F.cross_entropy(logits.float(), labels) * (portion.counted / portion.whole)

@@ -1,0 +1,238 @@
+"""What working together costs: layouts of the same batch over processes, interleaved; bytes; memory.
+
+    python benchmarks/parallel.py [--lineage paper] [--batch 128] [--repeats 20] [--layouts one towers data ...]
+
+Each layout is a set of processes of its own, each of which takes the step of `alexnet train` on pictures made up
+beforehand; one layout computes at a time. `one` has two threads, the others one for each process. Bytes are counted
+where tensors are handed to the process group, and compared with the formula; where the machine lets us have a network
+of our own, also on its loopback device. Last line: one JSON object.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed import TCPStore
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alexnet.data.augment import Alterations
+from alexnet.data.batches import Batch
+from alexnet.data.statistics import Statistics
+from alexnet.network.lineages import lineage
+from alexnet.network.listing import totals
+from alexnet.network.towers import Towers, exchanged, tower_of
+from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.pulse import at_work
+from alexnet.training.recipes import RECIPES
+from alexnet.training.step import Step
+
+LAYOUTS = {  # processes, towers, threads of each
+    "one": (1, 1, 2),
+    "one thread": (1, 1, 1),
+    "towers": (2, 2, 1),
+    "data": (2, 1, 1),
+    "two by two": (4, 2, 1),
+    "four": (4, 1, 1),
+}
+
+
+class Counted(TorchDispatchMode):
+    """Every tensor that is handed to a process group: what was asked, and bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.name()
+        if name.startswith("c10d::"):
+            given = args[1] if "allgather" in name else args[0]
+            tensors = [given] if isinstance(given, Tensor) else given
+            self.sent.append((name.removeprefix("c10d::").rstrip("_"), sum(each.nbytes for each in tensors)))
+        return function(*args, **(kwargs or {}))
+
+
+def member(name: str, towers: int, which: str, size: int) -> None:
+    """One process of a layout: takes steps when it is told to, and says how long they took."""
+    with at_work(print) as ranks:
+        ranks = ranks.divided(towers)
+        machine, recipe = this_machine(), RECIPES[which]
+        table = lineage(which)
+        side, patch = recipe.images.side, recipe.images.patch
+        share = np.arange(size)[np.array_split(np.arange(size), ranks.shares)[ranks.share]]
+        random = np.random.default_rng(0)
+        patches = random.integers(0, 256, (size, patch, patch, 3), dtype=np.uint8)[share]
+        done = Alterations(np.zeros((size, 2), np.int64), random.random(size) < 0.5, np.zeros((size, 3), np.float32))
+        labels = random.integers(0, table.classes, size)[share]
+        batch = Batch(
+            torch.from_numpy(patches), done.choose(share), labels, share, int(share[0]), len(share), size
+        )  # fmt: skip
+        measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        step = Step(recipe, Towers(table, ranks).network(0), recipe.images, measured, machine, ranks)
+        number = 0
+        for line in sys.stdin:
+            wire, began = on_the_wire(), time.perf_counter()
+            with Counted() if line.strip() == "count" else torch.enable_grad() as mode:
+                loss = step(batch, number, lambda layer, bias: 0.01)
+                ranks.highest(0.0)  # as after every step of a run
+            answer = {
+                "seconds": time.perf_counter() - began,
+                "loss": float(ranks.total(loss.clone())),
+                "wire": on_the_wire() - wire,
+                "sent": mode.sent if isinstance(mode, Counted) else [],
+                "before": before / 1024,
+                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+            number += 1
+            print(json.dumps(answer), flush=True)
+
+
+def on_the_wire() -> int:
+    """Bytes that have left over the loopback device of this network namespace."""
+    lines = [line.split() for line in Path("/proc/net/dev").read_text().splitlines() if "lo:" in line]
+    return int(lines[0][9])
+
+
+class Layout:
+    """The processes of one layout, which wait to be told."""
+
+    def __init__(self, name: str, which: str, size: int) -> None:
+        world, towers, threads = LAYOUTS[name]
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        common = os.environ | {
+            "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": str(threads),
+        }  # fmt: skip
+        words = [sys.executable, __file__, "--member", name, str(towers), which, str(size)]
+        self.members = [
+            subprocess.Popen(
+                words, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )
+            for rank in range(world)
+        ]  # fmt: skip
+
+    def step(self, kind: str = "step") -> list[dict[str, Any]]:
+        """One step of all; what each says about it."""
+        for each in self.members:
+            assert each.stdin
+            each.stdin.write(kind + "\n")
+            each.stdin.flush()
+        answers = []
+        for each in self.members:
+            assert each.stdout
+            answers.append(json.loads(each.stdout.readline()))
+        return answers
+
+    def end(self) -> None:
+        """All processes end."""
+        for each in self.members:
+            assert each.stdin
+            each.stdin.close()
+        for each in self.members:
+            each.wait()
+
+
+def formula(which: str, towers: int, shares: int, batch: int, size: int) -> dict[str, float]:
+    """Bytes that each process has to send in a step, by the layer that reads them, and for the gradients' mean.
+
+    size   bytes of a number: 2 in bf16
+    """
+    table = tower_of(lineage(which), towers)
+    needed: dict[str, float] = {}
+    if towers > 1:
+        own = batch // shares
+        needed = {
+            name: own * size * (forward + backward)
+            for name, (forward, backward) in exchanged(lineage(which), towers).items()
+        }
+    if shares > 1:  # all-reduce in a ring: every number leaves twice, but for each process's own part
+        needed["gradients"] = totals(table)["parameters"] * size * 2 * (shares - 1) / shares
+    return needed
+
+
+def counted(sent: list[tuple[str, int]], towers: int, shares: int) -> float:
+    """Bytes that a process sends for what it handed to its process groups."""
+    leaves = {
+        "allgather": towers - 1,
+        "alltoall_base": (towers - 1) / towers,
+        "allreduce": 2 * (shares - 1) / shares if shares > 1 else 0,
+    }
+    return sum(leaves[name] * size for name, size in sent if size > 1000)  # smaller: what ranks agree about
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lineage", default="paper")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--layouts", nargs="*", default=list(LAYOUTS))
+    parser.add_argument("--member", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--own-network", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.member:
+        name, towers, which, size = options.member
+        member(name, int(towers), which, int(size))
+        return
+    if not options.own_network and shutil.which("unshare") and shutil.which("ip"):
+        words = " ".join([sys.executable, *sys.argv, "--own-network"])
+        if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0:
+            os.execvp("unshare", ["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {words}"])
+    machine = this_machine()
+    layouts = {name: Layout(name, options.lineage, options.batch) for name in options.layouts}
+    for layout in layouts.values():
+        for _ in range(2):
+            layout.step()
+    counts = {name: layout.step("count") for name, layout in layouts.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in layouts}
+    last: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(options.repeats):
+        for name, layout in layouts.items():
+            last[name] = layout.step()
+            seconds[name].append(max(each["seconds"] for each in last[name]))
+    for layout in layouts.values():
+        layout.end()
+    number = machine.products.itemsize
+    found: dict[str, Any] = {}
+    print(f"{options.lineage}, batches of {options.batch}, on {machine}; medians of {options.repeats} interleaved")
+    for name in layouts:
+        world, towers, threads = LAYOUTS[name]
+        needed = formula(options.lineage, towers, world // towers, options.batch, number)
+        sent = counted(counts[name][0]["sent"], towers, world // towers)
+        paces = [options.batch / each for each in seconds[name]]
+        found[name] = {
+            "processes": world, "towers": towers, "threads": threads,
+            "images_per_second": median(paces), "spread": [min(paces), max(paces)],
+            "loss": last[name][0]["loss"], "bytes_by_formula": sum(needed.values()), "bytes_counted": sent,
+            "bytes_on_loopback": median([each["wire"] for each in last[name]]) if options.own_network else None,
+            "needed": needed, "peak_mb": max(each["peak"] for each in last[name]), "before_mb": last[name][0]["before"],
+        }  # fmt: skip
+    one = found.get("one", next(iter(found.values())))
+    for name, each in found.items():
+        each["efficiency"] = each["images_per_second"] / one["images_per_second"]
+        wire = f", {each['bytes_on_loopback'] / 1e6:.1f} on loopback of all" if options.own_network else ""
+        print(
+            f"  {name:11} {each['images_per_second']:7.1f} images/s ({each['spread'][0]:.1f} to {each['spread'][1]:.1f})"
+            f"   {each['efficiency']:.2f} of one   sends {each['bytes_counted'] / 1e6:.2f} MB a step "
+            f"(formula {each['bytes_by_formula'] / 1e6:.2f}{wire})   peak {each['peak_mb']:,.0f} MB a process, "
+            f"{each['before_mb']:,.0f} before"
+        )
+    print(json.dumps(environment(machine) | {"lineage": options.lineage, "batch": options.batch,
+                                             "repeats": options.repeats} | found))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
