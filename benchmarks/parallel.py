@@ -9,12 +9,14 @@ of our own, also on its loopback device. Last line: one JSON object.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -79,12 +81,13 @@ def member(name: str, towers: int, which: str, size: int) -> None:
             torch.from_numpy(patches), done.choose(share), labels, share, int(share[0]), len(share), size
         )  # fmt: skip
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()
         step = Step(recipe, Towers(table, ranks).network(0), recipe.images, measured, machine, ranks)
         number = 0
         for line in sys.stdin:
             wire, began = on_the_wire(), time.perf_counter()
-            with Counted() if line.strip() == "count" else torch.enable_grad() as mode:
+            modes = {"step": torch.enable_grad, "count": Counted, "hold": Held}
+            with modes[line.strip()]() as mode:
                 loss = step(batch, number, lambda layer, bias: 0.01)
                 ranks.highest(0.0)  # as after every step of a run
             answer = {
@@ -92,11 +95,47 @@ def member(name: str, towers: int, which: str, size: int) -> None:
                 "loss": float(ranks.total(loss.clone())),
                 "wire": on_the_wire() - wire,
                 "sent": mode.sent if isinstance(mode, Counted) else [],
-                "before": before / 1024,
-                "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "held": mode.most - held_before if isinstance(mode, Held) else 0,
+                "resident_before": before / 1024,
+                "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
             number += 1
             print(json.dumps(answer), flush=True)
+
+
+class Heap(ctypes.Structure):
+    """What glibc's mallinfo2 fills."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+    )]  # fmt: skip
+
+
+class Held:
+    """The most memory that is in use while the block runs, in MB: looked at every half millisecond."""
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL("libc.so.6")
+        self.libc.mallinfo2.restype = Heap
+        self.most, self.over = 0.0, threading.Event()
+
+    def now(self) -> float:
+        """In use at this moment."""
+        heap = self.libc.mallinfo2()
+        return float(heap.uordblks + heap.hblkhd) / 1e6
+
+    def __enter__(self) -> "Held":
+        self.thread = threading.Thread(target=self._look)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+
+    def _look(self) -> None:
+        while not self.over.wait(0.0005):
+            self.most = max(self.most, self.now())
 
 
 def on_the_wire() -> int:
@@ -197,6 +236,7 @@ def main() -> None:
         for _ in range(2):
             layout.step()
     counts = {name: layout.step("count") for name, layout in layouts.items()}
+    held = {name: layout.step("hold") for name, layout in layouts.items()}
     seconds: dict[str, list[float]] = {name: [] for name in layouts}
     last: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.repeats):
@@ -218,7 +258,9 @@ def main() -> None:
             "images_per_second": median(paces), "spread": [min(paces), max(paces)],
             "loss": last[name][0]["loss"], "bytes_by_formula": sum(needed.values()), "bytes_counted": sent,
             "bytes_on_loopback": median([each["wire"] for each in last[name]]) if options.own_network else None,
-            "needed": needed, "peak_mb": max(each["peak"] for each in last[name]), "before_mb": last[name][0]["before"],
+            "needed": needed, "held_mb": max(each["held"] for each in held[name]),
+            "resident_mb": max(each["resident"] for each in last[name]),
+            "resident_before_mb": max(each["resident_before"] for each in last[name]),
         }  # fmt: skip
     one = found.get("one", next(iter(found.values())))
     for name, each in found.items():
@@ -227,8 +269,9 @@ def main() -> None:
         print(
             f"  {name:11} {each['images_per_second']:7.1f} images/s ({each['spread'][0]:.1f} to {each['spread'][1]:.1f})"
             f"   {each['efficiency']:.2f} of one   sends {each['bytes_counted'] / 1e6:.2f} MB a step "
-            f"(formula {each['bytes_by_formula'] / 1e6:.2f}{wire})   peak {each['peak_mb']:,.0f} MB a process, "
-            f"{each['before_mb']:,.0f} before"
+            f"(formula {each['bytes_by_formula'] / 1e6:.2f}{wire})   holds {each['held_mb']:,.0f} MB a process "
+            f"({each['held_mb'] / one['held_mb']:.1%} of one), resident {each['resident_mb']:,.0f}, of which "
+            f"{each['resident_before_mb']:,.0f} before"
         )
     print(json.dumps(environment(machine) | {"lineage": options.lineage, "batch": options.batch,
                                              "repeats": options.repeats} | found))  # fmt: skip
