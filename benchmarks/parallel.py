@@ -67,8 +67,8 @@ class Counted(TorchDispatchMode):
 
 def member(name: str, towers: int, which: str, size: int) -> None:
     """One process of a layout: takes steps when it is told to, and says how long they took."""
-    with at_work(print) as ranks:
-        ranks = ranks.divided(towers)
+    with at_work(print) as company:
+        ranks = company.divided(towers)
         machine, recipe = this_machine(), RECIPES[which]
         table = lineage(which)
         side, patch = recipe.images.side, recipe.images.patch
@@ -83,8 +83,7 @@ def member(name: str, towers: int, which: str, size: int) -> None:
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
         before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()
         step = Step(recipe, Towers(table, ranks).network(0), recipe.images, measured, machine, ranks)
-        number = 0
-        for line in sys.stdin:
+        for number, line in enumerate(sys.stdin):
             wire, began = on_the_wire(), time.perf_counter()
             modes = {"step": torch.enable_grad, "count": Counted, "hold": Held}
             with modes[line.strip()]() as mode:
@@ -99,7 +98,6 @@ def member(name: str, towers: int, which: str, size: int) -> None:
                 "resident_before": before / 1024,
                 "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
-            number += 1
             print(json.dumps(answer), flush=True)
 
 
@@ -264,10 +262,11 @@ def main() -> None:
         }  # fmt: skip
     one = found.get("one", next(iter(found.values())))
     for name, each in found.items():
+        low, high = each["spread"]
         each["efficiency"] = each["images_per_second"] / one["images_per_second"]
         wire = f", {each['bytes_on_loopback'] / 1e6:.1f} on loopback of all" if options.own_network else ""
         print(
-            f"  {name:11} {each['images_per_second']:7.1f} images/s ({each['spread'][0]:.1f} to {each['spread'][1]:.1f})"
+            f"  {name:11} {each['images_per_second']:7.1f} images/s ({low:.1f} to {high:.1f})"
             f"   {each['efficiency']:.2f} of one   sends {each['bytes_counted'] / 1e6:.2f} MB a step "
             f"(formula {each['bytes_by_formula'] / 1e6:.2f}{wire})   holds {each['held_mb']:,.0f} MB a process "
             f"({each['held_mb'] / one['held_mb']:.1%} of one), resident {each['resident_mb']:,.0f}, of which "

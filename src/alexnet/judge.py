@@ -13,29 +13,38 @@ from alexnet.data.squares import Squares
 from alexnet.evaluation.predictions import Predictions, predict
 from alexnet.runtime.arrays import read_arrays, write_arrays
 from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.program import program
+from alexnet.runtime.ranks import ALONE, Ranks
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.train import LEARNED_FROM
 
 Work = Callable[[str, int, int], None]
 
 
-def judge(run: Path, dataset: Dataset, views: int, work: Work) -> Predictions:
+def judge(run: Path, dataset: Dataset, views: int, work: Work, ranks: Ranks = ALONE) -> Predictions:
     """What the run says about every held-out picture, once each; labels are in the run's own numbering.
+
+    Several `ranks` judge a share each, and all are given the whole.
 
     The probabilities are kept in the run's `predictions` folder, by checkpoint, data and views, for the report; a
     picture may have changed under its name, so every evaluation looks again.
     Raises BadInputError when the classes are not the run's.
     """
     classifier = Classifier.load(run)
+    ranks.agree({
+        "a checkpoint": f"{classifier.checkpoint} {classifier.recipe}", "pictures or classes": dataset.digest,
+        "views": str(views), "a program": program(), "a precision of products": str(classifier.machine.products),
+    })  # fmt: skip
     pictures = renumbered(dataset, classifier.classes, run)
     kept = _place(run, classifier.checkpoint, dataset.digest, views)
     images = classifier.recipe.images
     squares = Squares(pictures, images.side, images.shape)
     judged = predict(
         classifier.network, squares, images, classifier.statistics, classifier.machine, views,
-        lambda done, total: work(f"judging {run.name}", done, total),
+        lambda done, total: work(f"judging {run.name}", done, total), ranks,
     )  # fmt: skip
-    write_arrays(kept, {name: np.asarray(value) for name, value in vars(judged).items()})
+    if ranks.first:
+        write_arrays(kept, {name: np.asarray(value) for name, value in vars(judged).items()})
     return judged
 
 

@@ -51,6 +51,16 @@ def test_a_part_of_a_mask_is_the_masks_part():
     assert torch.equal(dropped(torch.ones(5, 60), keep=0.5, scale=1.0, seed=9), whole[:5, :60])
 
 
+@pytest.mark.parametrize("chosen", WAYS)
+def test_a_part_from_anywhere_is_the_masks_part_forward_and_backward(monkeypatch, chosen):
+    monkeypatch.setattr(dropout, "way", lambda x: chosen)
+    whole = dropped(torch.ones(8, 100), keep=0.5, scale=1.0, seed=9)
+    part = torch.ones(4, 50, requires_grad=True)
+    result = dropped(part, keep=0.5, scale=1.0, seed=9, row=3, column=50)
+    result.sum().backward()
+    assert torch.equal(result, whole[3:7, 50:]) and torch.equal(part.grad, whole[3:7, 50:])
+
+
 def test_rows_columns_and_seeds_are_independent():
     count = 512
     masks = [dropped(torch.ones(count, count), keep=0.5, scale=1.0, seed=seed).double() - 0.5 for seed in (1, 2, 2**32)]

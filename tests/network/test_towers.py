@@ -3,10 +3,14 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.layers import FullyConnected, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import Masks
-from alexnet.network.towers import Towers
+from alexnet.network.towers import Towers, exchanged, tower_of
+from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE, Ranks
 from company import small, together
 
@@ -57,3 +61,85 @@ def test_two_towers_in_full_size_compute_what_one_process_does(name, kind, withi
 @pytest.mark.parametrize(("world", "towers"), [(2, 2), (2, 1), (3, 1), (4, 2)])
 def test_any_layout_computes_what_one_process_does(name, world, towers):
     compare(small(name), torch.float64, count=7, world=world, towers=towers, within=1e-12)
+
+
+def test_towers_meet_where_the_paper_says_and_for_the_logits():
+    """Section 3.2: "the GPUs communicate only in certain layers"."""
+    for name in ("paper", "source-2012"):
+        layers = tower_of(lineage(name), 2).layers
+        assert [layer.name for layer in layers if isinstance(layer, Meeting)] == MEETINGS
+        alike = [layer.name for layer in layers if not isinstance(layer, Meeting)]
+        assert alike == [layer.name for layer in lineage(name).layers]
+
+
+def test_a_tower_has_half_of_every_kernel_and_every_weight():
+    whole, tower = (AlexNet(table).state_dict() for table in (lineage("paper"), tower_of(lineage("paper"), 2)))
+    for name, own in tower.items():
+        assert own.shape == (whole[name].shape[0] // 2, *whole[name].shape[1:])
+
+
+def test_an_odd_number_of_classes_is_computed_by_every_tower():
+    layers = tower_of(lineage("paper").with_classes(7), 2).layers
+    meetings = [layer for layer in layers if isinstance(layer, Meeting)]
+    assert [layer.name for layer in meetings] == MEETINGS[:-1] and not meetings[-1].added
+    assert layers[-1] == FullyConnected("fc8", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "towers", "said"),
+    [
+        ("caffe", 2, "norm1 of caffe normalizes across the towers"),
+        ("one-weird-trick", 2, "the lineage one-weird-trick has 1 tower"),
+        ("paper", 3, "the lineage paper has 2 towers"),
+        ("cifar-18pct", 2, "the lineage cifar-18pct has 1 tower"),
+    ],
+)
+def test_a_network_that_cannot_be_divided_is_refused(name, towers, said):
+    with pytest.raises(UsageError, match=f"^--parallel.towers: .*{said}"):
+        tower_of(lineage(name), towers)
+
+
+class Counted(TorchDispatchMode):
+    """Bytes of each tensor that is handed to the process group, with what was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.sent = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.name().startswith("c10d::"):
+            given = args[1] if "allgather" in function.name() else args[0]
+            tensors = [given] if isinstance(given, torch.Tensor) else given
+            self.sent.append((function.name(), sum(each.nbytes for each in tensors)))
+        return function(*args, **(kwargs or {}))
+
+
+def sent(ranks, table, towers, count):
+    ranks = ranks.divided(towers)
+    network = Towers(table, ranks).network(seed=3)
+    with Counted() as counted:
+        logits = network(torch.randn(count, 3, table.side, table.side), Masks(0, 0, 0, ranks.tower))
+        logits.square().sum().backward()
+    return counted.sent
+
+
+@pytest.mark.parametrize(("name", "classes"), [("paper", 7), ("paper", 8), ("source-2012", 8)])
+def test_what_is_exchanged_is_what_the_formula_says_and_nothing_else(name, classes):
+    """Four activations forward and the logits, four gradients backward; the first kernels to the last meet nobody."""
+    count, table = 3, small(name).with_classes(classes)
+    forward, backward = zip(*exchanged(table, 2).values(), strict=True)
+    expected = [("c10d::allgather_", 4 * count * numbers) for numbers in forward]
+    assert len(forward) == (4 if classes % 2 else 5)
+    # An all-to-all is handed what a tower keeps, too: its half.
+    expected += [("c10d::alltoall_base_", 2 * 4 * count * numbers) for numbers in reversed(backward) if numbers]
+    assert together(2, sent, table, 2, count) == [expected] * 2
+
+
+def test_the_papers_exchanges():
+    """Of 128 images in bf16: the sum that the benchmark counts too."""
+    numbers = exchanged(lineage("paper"), 2)
+    assert numbers["before_conv3"] == (128 * 13 * 13, 128 * 13 * 13)
+    assert numbers["before_fc6"] == (128 * 6 * 6, 128 * 6 * 6)
+    assert numbers["before_fc7"] == numbers["before_fc8"] == (2048, 2048)
+    assert numbers["logits"] == (500, 0)
+    assert 2 * 128 * sum(map(sum, numbers.values())) == 15_660_032

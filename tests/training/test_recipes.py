@@ -199,7 +199,8 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
         ("images.patch_shared_by", ["0"], "is at least 1"),
         ("images.scale", ["0", "-1", "inf"], "is above 0"),
         ("images.colour_until", ["-1"], "is at least 0"),
-        ("parallel.towers", ["2", "0"], "is 1: one process computes every tower"),
+        ("parallel.towers", ["0"], "is at least 1"),
+        ("parallel.portion", ["-1"], "is at least 0"),
     ],
 )
 def test_a_number_that_cannot_work_is_refused_with_its_rule(name, texts, rule):

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet.command_line.saying import AVERAGED, both_errors
-from alexnet.command_line.words import DATA, RUN, Result, parser
+from alexnet.command_line.saying import AVERAGED, both_errors, complain
+from alexnet.command_line.words import DATA, RUN, Options, Result, parser
 from alexnet.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from alexnet.evaluation.predictions import Predictions
+    from alexnet.runtime.ranks import Ranks
 
 # Section 6, Table 1 and the sentence after it.
 PAPER_ERRORS = {1: "39.0 % top-1, 18.3 % top-5, one view", 10: "37.5 % top-1, 17.0 % top-5, ten views averaged"}
@@ -25,17 +26,26 @@ def run(words: Sequence[str]) -> Result:
     options = known.read(words)
     weights = _weights(options.weights, len(options.runs))
 
+    from alexnet.runtime.pulse import at_work
+
+    with at_work(lambda error: complain("evaluate", error)) as ranks:
+        return _evaluate(options, weights, ranks)
+
+
+def _evaluate(options: Options, weights: list[float] | None, ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
     from alexnet.evaluation.predictions import ensemble
     from alexnet.judge import check_same_classes, judge, unlearned
     from alexnet.training.progress import Display
 
     check_same_classes(options.runs)
-    dataset = unlearned(open_dataset(options.data), options.runs)
-    with Display() as display:
+    dataset = unlearned(ranks.in_turn(lambda: open_dataset(options.data)), options.runs)
+    with Display(shown=ranks.first) as display:
         for notice in dataset.notices:
             display.say(notice)
-        judged = [judge(run, dataset, options.views, display.work) for run in options.runs]
+        judged = [judge(run, dataset, options.views, display.work, ranks) for run in options.runs]
+    if not ranks.first:
+        return {}
     together = ensemble(judged, weights)
     for run, one in zip(options.runs, judged, strict=True):
         print(f"{run}: error {_said(one)}, {AVERAGED[one.views]}")

@@ -110,7 +110,8 @@ class Ranks:
 
     def total(self, numbers: Tensor) -> Tensor:
         """The sum over the batch's shares, in place."""
-        if self.mesh is not None and self.shares > 1:
+        if self.shares > 1:
+            assert self.mesh is not None
             dist.all_reduce(numbers, group=self.mesh.get_group("data"))
         return numbers
 
@@ -229,7 +230,7 @@ def joined() -> Ranks:
                 )
             time.sleep(0.01)
     dist.init_process_group(backend, store=meeting, rank=rank, world_size=world, timeout=PATIENCE)
-    return Ranks(rank, world)
+    return Ranks(rank, world).divided(1)
 
 
 def parted() -> None:
