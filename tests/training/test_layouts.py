@@ -83,3 +83,11 @@ def test_what_one_layout_saved_another_goes_on_with(runs, recipe, pictures, tmp_
     compare(straight, path)
     same_bits = differing(left(straight), left(path)) == []
     assert same_bits == (earlier == later), "to the bit within a layout, in another order across"
+
+
+@pytest.mark.parametrize("layout", ["one", "two shares", "two by two"])
+def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, pictures, tmp_path, layout):
+    """Portions of 4 of 29 images, or of a share of them, the last one smaller."""
+    path = run(layout, recipe.altered({"parallel.portion": "4"}), pictures, tmp_path / "run")
+    compare(runs["one"][0], path)
+    assert differing(left(runs[layout][0]), left(path)) != [], "added up in another order"

@@ -43,12 +43,14 @@ def run(words: Sequence[str]) -> Result:
 
 def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
-    from alexnet.runtime.ranks import restarted
+    from alexnet.runtime.ranks import restarts
     from alexnet.training.progress import Display
     from alexnet.training.train import train
 
     dataset = ranks.in_turn(lambda: open_dataset(options.data))
-    resume = options.resume or (restarted() and ranks.from_first(RunFolder(options.run or Path()).exists()))
+    resume = options.resume or (
+        ranks.highest(restarts())[0] > 0 and ranks.from_first(RunFolder(options.run or Path()).exists())
+    )
     own = ranks.from_first(_recipe_of(options.run) if resume and not options.recipe and ranks.first else None)
     recipe = (
         Recipe.from_json(own, f"{options.run}/recipe.json") if own

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import FrameType
 
+from torch._C._distributed_c10d import PrefixStore
+
 from alexnet.runtime.errors import AlexNetError, PeerError
 from alexnet.runtime.ranks import Ranks, joined, machine_here, name_here, parted, store
 
@@ -68,7 +70,7 @@ class Pulse:
     def __init__(self, ranks: Ranks, tell: Callable[[AlexNetError], None]) -> None:
         self.ranks, self.tell = ranks, tell
         self.silence = float(os.environ.get("ALEXNET_SILENCE_SECONDS", SILENCE))
-        self.store = store(timedelta(seconds=self.silence))
+        self.store = PrefixStore(ranks.session, store(timedelta(seconds=self.silence)))
         self.answered_at = time.monotonic()
         self.word: Word | None = None
         self.stopped, self.failing = threading.Event(), False

@@ -38,12 +38,14 @@ class Ranks:
     world     how many there are
     towers    over how many of them each network is divided
     mesh      the grid (data, tower); None for a process by itself
+    session   a name that these processes share, and no earlier ones
     """
 
     rank: int = 0
     world: int = 1
     towers: int = 1
     mesh: DeviceMesh | None = None
+    session: str = ""
 
     def __str__(self) -> str:
         if self.world == 1:
@@ -173,9 +175,9 @@ def first_here() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def restarted() -> bool:
-    """Whether torchrun started these processes again, after one of them had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarts() -> int:
+    """How often torchrun has started this process again; on another machine it may count otherwise."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def name_here() -> str:
@@ -188,19 +190,18 @@ def machine_here() -> str:
     return socket.gethostname()
 
 
-def store(timeout: timedelta = ARRIVAL) -> PrefixStore:
-    """A connection of one's own to the store that torchrun, or rank 0, keeps for all; empty after a restart."""
+def store(timeout: timedelta = ARRIVAL) -> TCPStore:
+    """A connection of one's own to the store that torchrun, or rank 0, keeps for all."""
     environment = os.environ
     hosts_it = environment["RANK"] == "0" and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
     try:
-        kept = TCPStore(*address, is_master=hosts_it, timeout=timeout, wait_for_workers=False, multi_tenant=True)
-    except (dist.DistError, RuntimeError) as error:
+        return TCPStore(*address, is_master=hosts_it, timeout=timeout, wait_for_workers=False, multi_tenant=True)
+    except RuntimeError as error:
         raise MachineError(
             f"{name_here()}: the store at {address[0]} port {address[1]} cannot be reached ({_first_line(error)}); "
             "name an address of the first machine that the others can reach"
         ) from error
-    return PrefixStore(f"alexnet/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}", kept)
 
 
 def joined() -> Ranks:
@@ -219,18 +220,40 @@ def joined() -> Ranks:
         torch.cuda.set_device(here)
         backend = "cpu:gloo,cuda:nccl"
     meeting = store()
-    meeting.set(f"here/{rank}", "")
+    session = _session(meeting, rank, world)
+    kept = PrefixStore(session, meeting)
+    dist.init_process_group(backend, store=kept, rank=rank, world_size=world, timeout=PATIENCE)
+    return Ranks(rank, world, session=session).divided(1)
+
+
+def _session(meeting: TCPStore, rank: int, world: int) -> str:
+    """A name that only these processes share, once all have come: after a restart the store still holds the last ones'.
+
+    Each calls with a name of its own, made up now; rank 0 answers every call with its own name, until all have heard.
+    """
+    own = os.urandom(8).hex()
+    meeting.set(f"call/{rank}", own)
+    session, answered = own if rank == 0 else "", set[str]()
     until = time.monotonic() + ARRIVAL.seconds
-    for other in range(world):
-        while not meeting.check([f"here/{other}"]):
-            if time.monotonic() > until:
-                raise MachineError(
-                    f"{name_here()}: rank {other} of {world} has not come within {ARRIVAL.seconds} s; start it too, or "
-                    "start fewer"
-                )
-            time.sleep(0.01)
-    dist.init_process_group(backend, store=meeting, rank=rank, world_size=world, timeout=PATIENCE)
-    return Ranks(rank, world).divided(1)
+    missing = set(range(world))
+    while missing:
+        if not session and meeting.check([f"answer/{own}"]):
+            session = meeting.get(f"answer/{own}").decode()
+        if session:
+            meeting.set(f"{session}/here/{rank}", "")
+            missing = {other for other in missing if not meeting.check([f"{session}/here/{other}"])}
+        for other in missing if rank == 0 else ():
+            if meeting.check([f"call/{other}"]) and (call := meeting.get(f"call/{other}").decode()) not in answered:
+                meeting.set(f"answer/{call}", own)
+                answered.add(call)
+        if time.monotonic() > until:
+            lost = min(missing) if session else 0
+            raise MachineError(
+                f"{name_here()}: rank {lost} of {world} has not come within {ARRIVAL.seconds} s; start it too, or "
+                "start fewer"
+            )
+        time.sleep(0.01)
+    return session
 
 
 def parted() -> None:

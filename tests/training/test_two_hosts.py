@@ -1,0 +1,136 @@
+"""Two machines, each a network namespace with an address of its own, that torchrun trains across; what befalls them.
+
+Needs the right to make network namespaces, and minutes: `ALEXNET_TWO_HOSTS=1 pytest tests/training/test_two_hosts.py`.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from resuming import differing, left
+
+HOSTS = ("alexnet-a", "alexnet-b")
+ADDRESSES = ("10.73.0.1", "10.73.0.2")
+STATED = 240.0  # seconds: 30 of silence, 5 of grace, torchrun's 30 for a frozen process, and its own look at the link
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("ALEXNET_TWO_HOSTS") or not shutil.which("ip"), reason="asked for by ALEXNET_TWO_HOSTS=1"
+)
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+@pytest.fixture
+def hosts():
+    """Two namespaces joined by one link."""
+    for host in HOSTS:
+        subprocess.run(["ip", "netns", "delete", host], check=False, capture_output=True)
+        ip("netns", "add", host)
+        ip("-n", host, "link", "set", "lo", "up")
+    ip("link", "add", "link-a", "netns", HOSTS[0], "type", "veth", "peer", "name", "link-b", "netns", HOSTS[1])
+    for host, link, address in zip(HOSTS, ("link-a", "link-b"), ADDRESSES, strict=True):
+        ip("-n", host, "address", "add", f"{address}/24", "dev", link)
+        ip("-n", host, "link", "set", link, "up")
+    yield
+    for host in HOSTS:
+        subprocess.run(f"ip netns pids {host} | xargs -r kill -9", shell=True, check=False)
+        ip("netns", "delete", host)
+
+
+def start(number, folder, words, restarts=0):
+    """torchrun on one host, one process there."""
+    host = HOSTS[number]
+    torchrun = Path(sys.executable).with_name("torchrun")
+    command = [
+        "ip", "netns", "exec", host, str(torchrun), "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+        "--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", "run", "--max-restarts", str(restarts),
+        "--local-addr", ADDRESSES[number], "--rdzv-conf", f"is_host={1 - number}",
+        "-m", "--", "alexnet", *[str(word) for word in words],
+    ]  # fmt: skip
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": f"link-{'ab'[number]}", "OMP_NUM_THREADS": "1"}
+    with (folder / f"{host}.log").open("w") as said:
+        return subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+
+
+def workers(number):
+    """The process numbers of the training processes on one host."""
+    found = subprocess.run(["ip", "netns", "pids", HOSTS[number]], check=True, capture_output=True, text=True)
+    numbers = [int(pid) for pid in found.stdout.split()]
+    return [pid for pid in numbers if b"torchrun" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_for(path, epoch):
+    """Until the run has judged an epoch."""
+    end = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b'"judging"') < epoch:
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def words(pictures):
+    numbers = ("--learning.epochs", 60, "--learning.batch", 5, "--learning.rate", 0.002)
+    return ("train", pictures, "--recipe", "cifar-18pct", "--quiet", *numbers, "--run")
+
+
+@pytest.fixture
+def straight(hosts, words, tmp_path):
+    """An undisturbed run over both."""
+    path = tmp_path / "straight"
+    both = [start(number, tmp_path, [*words, path]) for number in (0, 1)]
+    assert [each.wait(300) for each in both] == [0, 0], said(tmp_path)
+    return left(path)
+
+
+def said(folder):
+    return "".join(file.read_text() for file in sorted(folder.glob("*.log")))
+
+
+def ended(both, folder):
+    began = time.monotonic()
+    codes = [each.wait(STATED) for each in both]
+    print(f"ended after {time.monotonic() - began:.1f} s")
+    return codes, [line for line in said(folder).splitlines() if line.startswith("alexnet train:")]
+
+
+def kill(number):
+    for pid in workers(number):
+        os.kill(pid, signal.SIGKILL)
+
+
+def freeze(number):
+    for pid in workers(number):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def cut(number):
+    ip("-n", HOSTS[number], "link", "set", f"link-{'ab'[number]}", "down")
+
+
+@pytest.mark.parametrize("fault", [kill, freeze, cut])
+def test_a_lost_host_ends_the_run_within_the_stated_time_and_is_named(hosts, words, tmp_path, fault):
+    path = tmp_path / "run"
+    both = [start(number, tmp_path, [*words, path]) for number in (0, 1)]
+    wait_for(path / "journal.jsonl", 3)
+    fault(1)
+    codes, lines = ended(both, tmp_path)
+    assert all(codes), "both sides say that the run did not end well"
+    lost = [line for line in lines if "error: rank 1 (on " in line or "ended with rank 1" in line]
+    assert any("no longer answers" in line for line in lost), said(tmp_path)
+    assert (path / "checkpoints").exists() and any((path / "checkpoints").iterdir())
+
+
+def test_after_a_killed_process_it_goes_on_by_itself_and_the_result_is_right(straight, words, tmp_path):
+    path = tmp_path / "run"
+    both = [start(number, tmp_path, [*words, path], restarts=2) for number in (0, 1)]
+    wait_for(path / "journal.jsonl", 3)
+    kill(1)
+    assert [each.wait(300) for each in both] == [0, 0], said(tmp_path)
+    assert differing(left(path), straight) == []
