@@ -24,9 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.distributed import TCPStore
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet.data.augment import Alterations
 from alexnet.data.batches import Batch
@@ -38,6 +36,7 @@ from alexnet.runtime.devices import environment, this_machine
 from alexnet.runtime.pulse import at_work
 from alexnet.training.recipes import RECIPES
 from alexnet.training.step import Step
+from exchanges import Counted
 
 LAYOUTS = {  # processes, towers, threads of each
     "one": (1, 1, 2),
@@ -47,22 +46,6 @@ LAYOUTS = {  # processes, towers, threads of each
     "two by two": (4, 2, 1),
     "four": (4, 1, 1),
 }
-
-
-class Counted(TorchDispatchMode):
-    """Every tensor that is handed to a process group: what was asked, and bytes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[tuple[str, int]] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = function.name()
-        if name.startswith("c10d::"):
-            given = args[1] if "allgather" in name else args[0]
-            tensors = [given] if isinstance(given, Tensor) else given
-            self.sent.append((name.removeprefix("c10d::").rstrip("_"), sum(each.nbytes for each in tensors)))
-        return function(*args, **(kwargs or {}))
 
 
 def member(name: str, towers: int, which: str, size: int) -> None:

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Meeting
@@ -13,6 +12,7 @@ from alexnet.network.towers import Towers, exchanged, tower_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE, Ranks
 from company import small, together
+from exchanges import Counted
 
 MEETINGS = ["before_conv3", "before_fc6", "before_fc7", "before_fc8", "logits"]
 
@@ -30,7 +30,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     logits = shared(images[own].to(kind), Masks(7, 11, int(own[0]), ranks.tower))
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
     (loss * ranks.shares).backward()
-    gradients = divided.whole(network, {name: each.grad for name, each in network.named_parameters()})
+    gradients = divided.whole({name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(count, table.classes, dtype=kind)
     every[own] = logits.detach()
     return ranks.total(every), gradients if ranks.first else {}
@@ -78,6 +78,12 @@ def test_a_tower_has_half_of_every_kernel_and_every_weight():
         assert own.shape == (whole[name].shape[0] // 2, *whole[name].shape[1:])
 
 
+@pytest.mark.parametrize("classes", [3, 10, 1000])
+def test_a_tower_knows_all_classes(classes):
+    whole = lineage("paper").with_classes(classes)
+    assert tower_of(whole, 2).classes == whole.classes == classes
+
+
 def test_an_odd_number_of_classes_is_computed_by_every_tower():
     layers = tower_of(lineage("paper").with_classes(7), 2).layers
     meetings = [layer for layer in layers if isinstance(layer, Meeting)]
@@ -99,21 +105,6 @@ def test_a_network_that_cannot_be_divided_is_refused(name, towers, said):
         tower_of(lineage(name), towers)
 
 
-class Counted(TorchDispatchMode):
-    """Bytes of each tensor that is handed to the process group, with what was asked."""
-
-    def __init__(self):
-        super().__init__()
-        self.sent = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function.name().startswith("c10d::"):
-            given = args[1] if "allgather" in function.name() else args[0]
-            tensors = [given] if isinstance(given, torch.Tensor) else given
-            self.sent.append((function.name(), sum(each.nbytes for each in tensors)))
-        return function(*args, **(kwargs or {}))
-
-
 def sent(ranks, table, towers, count):
     ranks = ranks.divided(towers)
     network = Towers(table, ranks).network(seed=3)
@@ -128,10 +119,10 @@ def test_what_is_exchanged_is_what_the_formula_says_and_nothing_else(name, class
     """Four activations forward and the logits, four gradients backward; the first kernels to the last meet nobody."""
     count, table = 3, small(name).with_classes(classes)
     forward, backward = zip(*exchanged(table, 2).values(), strict=True)
-    expected = [("c10d::allgather_", 4 * count * numbers) for numbers in forward]
+    expected = [("allgather", 4 * count * numbers) for numbers in forward]
     assert len(forward) == (4 if classes % 2 else 5)
     # An all-to-all is handed what a tower keeps, too: its half.
-    expected += [("c10d::alltoall_base_", 2 * 4 * count * numbers) for numbers in reversed(backward) if numbers]
+    expected += [("alltoall_base", 2 * 4 * count * numbers) for numbers in reversed(backward) if numbers]
     assert together(2, sent, table, 2, count) == [expected] * 2
 
 

@@ -43,10 +43,12 @@ def run(words: Sequence[str]) -> Result:
 
 def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
-    from alexnet.runtime.ranks import restarts
+    from alexnet.runtime.ranks import may_restart, restarts
     from alexnet.training.progress import Display
     from alexnet.training.train import train
 
+    if may_restart() and not options.run:
+        raise UsageError("--run: name the run's folder; after a restart it has to be found again")
     dataset = ranks.in_turn(lambda: open_dataset(options.data))
     resume = options.resume or (
         ranks.highest(restarts())[0] > 0 and ranks.from_first(RunFolder(options.run or Path()).exists())

@@ -48,7 +48,7 @@ class Lineage:
     @property
     def classes(self) -> int:
         """How many classes it was made for."""
-        return self.layers[-1].output(self.input)[0]
+        return self.table()[-1].output[0]
 
     def table(self) -> list[Row]:
         """The layer table."""

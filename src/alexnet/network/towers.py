@@ -95,9 +95,7 @@ class Towers:
     def __init__(self, whole: Lineage, ranks: Ranks) -> None:
         self.lineage, self.ranks = whole, ranks
         self.here = tower_of(whole, ranks.towers)
-        self._undivided = {
-            layer.name for layer in self.here.layers if layer.learns and layer in whole.layers
-        } if ranks.towers > 1 else set()  # fmt: skip
+        self._divided = {layer.name for layer in self.here.layers if layer.learns and layer not in whole.layers}
 
     def network(self, seed: int) -> AlexNet:
         """What is here of the network that `seed` gives."""
@@ -105,8 +103,8 @@ class Towers:
         if self.ranks.towers > 1:
             self._connect(network)
             for number, (name, layer) in enumerate(network.learned()):
-                divided = () if name in self._undivided else (self.ranks.tower, self.ranks.towers)
-                layer.set_initial_values(initial_values(seed, number), *divided)
+                share = (self.ranks.tower, self.ranks.towers) if name in self._divided else ()
+                layer.set_initial_values(initial_values(seed, number), *share)
         return network
 
     def _connect(self, tower: AlexNet) -> None:
@@ -115,25 +113,20 @@ class Towers:
             if isinstance(module, Met):
                 module.meet = Meet(self.ranks.mesh.get_group("tower"))
 
-    def divides(self, tower: AlexNet, name: str) -> bool:
-        """Whether the parameter of that name is divided over the towers."""
-        places = {place: layer for layer, place in tower.steps}
-        return self.ranks.towers > 1 and places[name.rpartition(".")[0]] not in self._undivided
+    def divides(self, name: str) -> bool:
+        """Whether the parameter of that name is divided; no lineage of several towers stores a layer elsewhere."""
+        return name.rpartition(".")[0] in self._divided
 
     def shapes(self, tower: AlexNet) -> dict[str, torch.Size]:
         """The shape of each of the whole network's parameters, by name."""
         shapes = {}
         for name, own in tower.state_dict().items():
-            rows = own.shape[0] * (self.ranks.towers if self.divides(tower, name) else 1)
+            rows = own.shape[0] * (self.ranks.towers if self.divides(name) else 1)
             shapes[name] = torch.Size((rows, *own.shape[1:]))
         return shapes
 
-    def part(self, tower: AlexNet, name: str, whole: Tensor) -> Tensor:
-        """What is here of a tensor of the whole network."""
-        return whole.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(tower, name) else whole
-
     def handed_out(self, tower: AlexNet, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's part of the whole network's tensors, by name, float32; rank 0 has them all.
+        """This process's part of the whole network's tensors, by name, float32 of any shape; rank 0 has them all.
 
         Raises KeyError for those of another network.
         """
@@ -141,16 +134,18 @@ class Towers:
         for name, shape in self.shapes(tower).items():
             tensor = whole[name] if self.ranks.first else torch.empty(shape)
             self.ranks.spread(tensor)
-            parts[name] = self.part(tower, name, tensor)
+            parts[name] = tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor
         return parts
 
-    def whole(self, tower: AlexNet, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def whole(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The whole network's tensors, from every tower's parts: on rank 0; nothing on the others."""
         found = {}
         for name, part in parts.items():
-            divided = self.divides(tower, name)
-            if pieces := self.ranks.collected(part.contiguous()) if divided else [part][: self.ranks.first]:
-                found[name] = torch.cat([piece.cpu() for piece in pieces]) if divided else part
+            if self.divides(name):
+                if pieces := self.ranks.collected(part.contiguous()):
+                    found[name] = torch.cat([piece.cpu() for piece in pieces])
+            elif self.ranks.first:
+                found[name] = part
         return found
 
 

@@ -139,11 +139,10 @@ class Ranks:
             dist.broadcast(tensor, 0)
 
     def collected(self, part: Tensor) -> list[Tensor]:
-        """The towers' parts, of one shape, in their order: on rank 0; nothing on the others."""
-        if self.mesh is None or self.towers == 1:
-            return [part] if self.first else []
+        """The several towers' parts, of one shape, in their order: on rank 0; nothing on the others."""
         if self.share:
             return []
+        assert self.mesh is not None
         parts = [torch.empty_like(part) for _ in range(self.towers)] if self.first else None
         dist.gather(part, parts, dst=0, group=self.mesh.get_group("tower"))
         return parts or []
@@ -170,9 +169,9 @@ class Ranks:
 ALONE = Ranks()
 
 
-def first_here() -> bool:
-    """Whether this process is the one that speaks: known before anything is set up."""
-    return os.environ.get("RANK", "0") == "0"
+def may_restart() -> bool:
+    """Whether torchrun starts these processes again when one is lost."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 def restarts() -> int:

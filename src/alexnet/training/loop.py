@@ -252,7 +252,7 @@ class Training:
         self._look()
         self.saved_at = time.monotonic()
         kinds = self.update.weights, self.update.velocity
-        weights, velocity = (self.towers.whole(self.network, kind) for kind in kinds)
+        weights, velocity = (self.towers.whole(kind) for kind in kinds)
         if not self.journal:
             return
         self.position.lines = self.journal.lines
