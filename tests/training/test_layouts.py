@@ -1,6 +1,5 @@
 """Any layout of a run over processes learns the same, and goes on with what another one saved."""
 
-import os
 import shutil
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from alexnet.data.sources import open_dataset
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.ranks import ALONE
-from alexnet.training import loop
 from alexnet.training.recipes import RECIPES
 from company import small, together
 from conftest import COLOURS, draw_class
@@ -103,35 +101,3 @@ def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, pict
     path = run(layout, recipe.altered({"parallel.portion": "4"}), pictures, tmp_path / "run")
     compare(runs["one"][0], path)
     assert differing(left(runs[layout][0]), left(path)) != [], "added up in another order"
-
-
-@pytest.mark.skipif(
-    not os.environ.get("ALEXNET_FULL_SIZE"), reason="a quarter of an hour: asked for by ALEXNET_FULL_SIZE=1"
-)
-@pytest.mark.parametrize("name", ["paper", "source-2012"])
-def test_two_hundred_steps_of_the_full_network_have_the_same_losses(tmp_path, name):
-    """In float32, on the digits; every step is a line of the journal."""
-    numbers = {"learning.epochs": "5", "learning.batch": "36", "learning.rate": "0.005"}
-    recipe = RECIPES[name].altered({**numbers, "network.initial": "scaled", "images.scale": "0.0172"})
-    told = {}
-    for layout in ("one", "two towers", "two by two"):
-        world, towers = LAYOUTS[layout]
-        what = (recipe, tmp_path / layout, towers)
-        assert ([in_full_size(ALONE, *what)] if world == 1 else together(world, in_full_size, *what)) == [None] * world
-        events = left(tmp_path / layout)["events"]
-        told[layout] = [event["loss"] for event in events if event["event"] == "training"]
-    assert len(told["one"]) == 205
-    for layout, losses in told.items():
-        apart = [abs(loss - alone) / alone for loss, alone in zip(losses, told["one"], strict=True)]
-        first, all_, median = max(apart[:20]), max(apart), sorted(apart)[102]
-        print(
-            f"{name}, {layout}: losses {losses[0]:.4f} to {losses[-1]:.4f}; from one process's at most {first:.1e} in"
-        )
-        print(f"the first 20 steps, {all_:.1e} in all, {median:.1e} in the median")
-        assert max(apart[:20]) < 1e-4
-
-
-def in_full_size(ranks, recipe, path, towers):
-    loop.LINES_AN_EPOCH = 1000
-    ranks = ranks.divided(towers)
-    stopped(begin(recipe, open_dataset("digits"), path, Watching(), None, ranks, FLOAT32))

@@ -59,7 +59,7 @@ def at_work(tell: Callable[[AlexNetError], None]) -> Iterator[Ranks]:
         pulse.fail(error)
         raise
     finally:
-        pulse.stopped.set()
+        pulse.stop()
         signal.signal(signal.SIGTERM, before)
     parted()
 
@@ -77,8 +77,15 @@ class Pulse:
         self.store.set(f"name/{ranks.rank}", name_here())
         self.store.set(f"beat/{ranks.rank}", "0")
         ranks.wait()
-        for task in (self._beat, self._watch):
-            threading.Thread(target=task, daemon=True).start()
+        self.threads = [threading.Thread(target=task, daemon=True) for task in (self._beat, self._watch)]
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """No more beats. A thread that the interpreter's end finds inside the store would abort the process."""
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join(GRACE)
 
     def asked_to_end(self, number: int, _: FrameType | None) -> None:
         """SIGTERM: torchrun sends it when another process has ended; that one is the news."""
