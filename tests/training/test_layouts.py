@@ -14,7 +14,6 @@ from alexnet.runtime.devices import Machine
 from alexnet.runtime.ranks import ALONE
 from alexnet.training.recipes import RECIPES
 from company import small, together
-from conftest import COLOURS, draw_class
 
 LAYOUTS = {"one": (1, 1), "two towers": (2, 2), "two shares": (2, 1), "two by two": (4, 2)}
 STEPS, STOP = 8, 3  # four epochs of two; the second batch of each has one image, so that one of two shares is empty
@@ -22,11 +21,10 @@ FLOAT32 = Machine(torch.device("cpu"), torch.float32, "for comparison")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Forty to learn from, in four classes: a number that two towers divide."""
-    root = tmp_path_factory.mktemp("data") / "colours"
-    for seed, (name, colour) in enumerate((COLOURS | {"yellow": (200, 180, 40)}).items()):
-        draw_class(root / name, colour, 12, seed)
+def four_classes(pictures, tmp_path_factory):
+    """Forty to learn from: two towers divide the classes, too."""
+    root = shutil.copytree(pictures, tmp_path_factory.mktemp("data") / "colours")
+    shutil.copytree(root / "red", root / "more red")
     return root
 
 
@@ -53,13 +51,13 @@ def run(layout, recipe, source, path, stop=0):
 
 
 @pytest.fixture(scope="module")
-def runs(recipe, pictures, tmp_path_factory):
+def runs(recipe, four_classes, tmp_path_factory):
     """Of each layout an undisturbed run, and one that was stopped after STOP steps."""
     folder = tmp_path_factory.mktemp("layouts")
     return {
         name: (
-            run(name, recipe, pictures, folder / f"{name} straight"),
-            run(name, recipe, pictures, folder / f"{name} stopped", STOP),
+            run(name, recipe, four_classes, folder / f"{name} straight"),
+            run(name, recipe, four_classes, folder / f"{name} stopped", STOP),
         )
         for name in LAYOUTS
     }
@@ -87,17 +85,17 @@ def test_every_layout_learns_what_one_process_does(runs, layout):
 
 @pytest.mark.parametrize("later", LAYOUTS)
 @pytest.mark.parametrize("earlier", LAYOUTS)
-def test_what_one_layout_saved_another_goes_on_with(runs, recipe, pictures, tmp_path, earlier, later):
+def test_what_one_layout_saved_another_goes_on_with(runs, recipe, four_classes, tmp_path, earlier, later):
     straight, begun = runs[earlier]
-    path = run(later, recipe, pictures, shutil.copytree(begun, tmp_path / "run"))
+    path = run(later, recipe, four_classes, shutil.copytree(begun, tmp_path / "run"))
     compare(straight, path)
     same_bits = differing(left(straight), left(path)) == []
     assert same_bits == (earlier == later), "to the bit within a layout, in another order across"
 
 
 @pytest.mark.parametrize("layout", ["one", "two shares", "two by two"])
-def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, pictures, tmp_path, layout):
+def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, four_classes, tmp_path, layout):
     """Portions of 4 of 39 images, or of a share of them, the last one smaller."""
-    path = run(layout, recipe.altered({"parallel.portion": "4"}), pictures, tmp_path / "run")
+    path = run(layout, recipe.altered({"parallel.portion": "4"}), four_classes, tmp_path / "run")
     compare(runs["one"][0], path)
     assert differing(left(runs[layout][0]), left(path)) != [], "added up in another order"
