@@ -61,11 +61,11 @@ def member(name: str, towers: int, which: str, size: int) -> None:
         done = Alterations(np.zeros((size, 2), np.int64), random.random(size) < 0.5, np.zeros((size, 3), np.float32))
         labels = random.integers(0, table.classes, size)[share]
         batch = Batch(
-            torch.from_numpy(patches), done.choose(share), labels, share, int(share[0]), len(share), size
+            torch.from_numpy(patches), done.choose(share), labels, share, int(share[0]), len(share), size, True
         )  # fmt: skip
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
         before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()
-        step = Step(recipe, Towers(table, ranks).network(0), recipe.images, measured, machine, ranks)
+        step = Step(recipe, Towers(table, ranks), recipe.images, measured, machine)
         for number, line in enumerate(sys.stdin):
             wire, began = on_the_wire(), time.perf_counter()
             modes = {"step": torch.enable_grad, "count": Counted, "hold": Held}

@@ -97,6 +97,32 @@ def test_three_epochs_are_the_same_for_any_number_of_threads_and_ranks_and_from_
             assert same_stream(list(batches(images).epoch(epoch, step)), whole[step:])
 
 
+@pytest.mark.parametrize(
+    ("ranks", "portion", "group"), [(1, 2, 1), (2, 2, 1), (3, 1, 1), (1, 4, 2), (2, 2, 2), (4, 3, 3)]
+)
+def test_portions_of_shares_are_the_same_stream_and_every_rank_has_as_many(ranks, portion, group):
+    """Batches of five, the last of two: shares of one image and of none among them."""
+    whole = list(batches().epoch(1))
+    parts = [
+        list(batches(rank=rank, ranks=ranks, portion=portion, group=group).epoch(1)) for rank in range(ranks)
+    ]  # fmt: skip
+    for together in zip(*parts, strict=True):
+        assert len({part.last for part in together}) == 1
+    for part in (part for own in parts for part in own if part.counted):
+        assert part.row % group == 0 and len(part.labels) <= portion, "a group is never divided"
+        assert len(part.labels) % group == 0 or part.row + part.counted == part.whole
+    found = []
+    for own in parts:
+        steps = [[]]
+        for part in own:
+            steps[-1].append(part)
+            if part.last:
+                steps.append([])
+        assert steps.pop() == []
+        found.append(steps)
+    assert same_stream([merged([part for own in step for part in own]) for step in zip(*found, strict=True)], whole)
+
+
 def merged(parts):
     """The batch that several ranks' shares make up."""
     here = [part for part in parts if part.counted]
@@ -104,7 +130,9 @@ def merged(parts):
     patches, labels, samples = (np.concatenate([getattr(part, name) for part in here]) for name in FIELDS)
     assert [part.row for part in here] == np.cumsum([0, *(part.counted for part in here)])[:-1].tolist()
     assert {part.whole for part in parts} == {len(labels)} and all(len(part.labels) >= 1 for part in parts)
-    return Batch(torch.from_numpy(patches), Alterations(*done), labels, samples, 0, len(labels), len(labels))
+    return Batch(
+        torch.from_numpy(patches), Alterations(*done), labels, samples, 0, len(labels), len(labels), parts[-1].last
+    )
 
 
 def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():

@@ -32,6 +32,7 @@ TOTALS = {  # parameters, multiply-adds, neurons
     "caffe": (60_965_224, 724_406_816, 659_272),
     "caffenet": (60_965_224, 724_406_816, 659_272),
     "one-weird-trick": (61_100_840, 714_188_480, 494_184),
+    "large-batch": (60_965_224, 724_406_816, 659_272),
     "cifar-80sec": (145_578, 12_354_176, 32 * 1024 + 32 * 256 + 64 * 64 + 64 + 10),
     "cifar-18pct": (89_578, 12_298_240, 32 * 1024 + 32 * 256 + 64 * 64 + 10),
     "cifar-13pct": (1_116_490, 18_517_248, 64 * 576 + 64 * 144 + 2 * 32 * 36 + 10),
@@ -47,6 +48,7 @@ PARAMETERS = {
     "source-2012-no-norm": TWO_TOWERS,
     "caffe": TWO_TOWERS,
     "caffenet": TWO_TOWERS,
+    "large-batch": TWO_TOWERS,
     "one-weird-trick": [23_296, 307_392, 663_936, 884_992, 590_080, 37_752_832, 16_781_312, 4_097_000],
     "cifar-80sec": [2_432, 25_632, 51_264, 65_600, 650],
     "cifar-18pct": [2_432, 25_632, 51_264, 10_250],
@@ -57,7 +59,7 @@ PARAMETERS = {
 WIDE = [(96, 55), (96, 27), (256, 27), (256, 13), (384, 13), (384, 13), (256, 13), (256, 6)]
 LOCAL = [(64, 24), (64, 12), (64, 12), (64, 6)]
 SIZES = {
-    **dict.fromkeys(("paper", "source-2012", "source-2012-no-norm", "caffe", "caffenet"), WIDE),
+    **dict.fromkeys(("paper", "source-2012", "source-2012-no-norm", "caffe", "caffenet", "large-batch"), WIDE),
     "source-2012-half": [(48, 55), (48, 27), (128, 27), (128, 13), (192, 13), (192, 13), (256, 13), (256, 6)],
     "source-2012-conv6": [*WIDE, (256, 6)],
     "source-2012-no-overlap": [(96, 55), (96, 28), (256, 26), (256, 13), (384, 13), (384, 11), (256, 11), (256, 6)],
@@ -76,6 +78,7 @@ ORDER = {  # up to the last pooling; c convolution, r rectifier
     "source-2012-no-norm": "c1 pool1 r1 c2 r2 pool2 c3 r3 c4 r4 c5 pool5 r5",
     "caffe": "c1 r1 norm1 pool1 c2 r2 norm2 pool2 c3 r3 c4 r4 c5 r5 pool5",
     "caffenet": "c1 r1 pool1 norm1 c2 r2 pool2 norm2 c3 r3 c4 r4 c5 r5 pool5",
+    "large-batch": "c1 r1 pool1 bn2 c2 r2 pool2 bn3 c3 r3 bn4 c4 r4 bn5 c5 r5 pool5",
     "one-weird-trick": "c1 r1 pool1 c2 r2 pool2 c3 r3 c4 r4 c5 r5 pool5 drop5",
 }
 PLAIN_01 = [Normal(0.01)] * 8
@@ -92,6 +95,7 @@ STARTS = {  # weights, biases
     "source-2012-conv6": ([*AS_RUN_STARTS[:5], Normal(0.03), *AS_RUN_STARTS[5:]], [0, 1, 0, 1, 1, 1, 1, 1, 0]),
     "caffe": (CAFFE_STARTS, TENTHS),
     "caffenet": (CAFFE_STARTS, ONES),
+    "large-batch": (CAFFE_STARTS, [0.01] * 5 + [0.1] * 2 + [0.01]),
     "cifar-80sec": ([Normal(0.0001), Normal(0.01), Normal(0.01), Normal(0.1), Normal(0.1)], [0] * 5),
     "cifar-18pct": ([Normal(0.0001), Normal(0.01), Normal(0.01), Normal(0.01)], [0] * 4),
     "cifar-13pct": (LOCAL_STARTS, [0] * 5),

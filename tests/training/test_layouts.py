@@ -9,6 +9,7 @@ from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.augment import Images
 from alexnet.data.sources import open_dataset
+from alexnet.network.layers import BatchNorm
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.ranks import ALONE
@@ -35,11 +36,27 @@ def recipe():
     return replace(paper, images=images)
 
 
+@pytest.fixture(scope="module")
+def large(recipe):
+    """Batch normalization over groups of six of the 39: shares and portions are whole groups."""
+    large = RECIPES["large-batch"].altered({
+        "learning.epochs": "4", "learning.batch": "39", "learning.rate_for": "39", "parallel.portion": "0",
+    })  # fmt: skip
+    return replace(large, images=replace(recipe.images, scale=1 / 64))
+
+
+def in_sixes(known):
+    return replace(known, layers=tuple(
+        replace(layer, images=6) if isinstance(layer, BatchNorm) else layer for layer in known.layers
+    ))  # fmt: skip
+
+
 def learned(ranks, recipe, source, path, towers, stop):
     """Whether a run in `path` was stopped on the way: by a signal that one process got, the last."""
     ranks = ranks.divided(towers)
     display = Watching(stop if ranks.rank == ranks.world - 1 else 0)
-    return stopped(begin(recipe, open_dataset(source), path, display, small("paper"), ranks, FLOAT32))
+    network = in_sixes(small(recipe.network.lineage))
+    return stopped(begin(recipe, open_dataset(source), path, display, network, ranks, FLOAT32))
 
 
 def run(layout, recipe, source, path, stop=0):
@@ -99,3 +116,14 @@ def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, four
     path = run(layout, recipe.altered({"parallel.portion": "4"}), four_classes, tmp_path / "run")
     compare(runs["one"][0], path)
     assert differing(left(runs[layout][0]), left(path)) != [], "added up in another order"
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "one"])
+def test_batch_normalization_and_lars_do_not_know_the_layout(large, four_classes, tmp_path, layout):
+    """Straight; and stopped, gone on with by one process, in portions of two groups."""
+    one = run("one", large, four_classes, tmp_path / "one")
+    compare(one, run(layout, large, four_classes, tmp_path / "straight"))
+    begun = run(layout, large, four_classes, tmp_path / "begun", STOP)
+    compare(one, run("one", large.altered({"parallel.portion": "12"}), four_classes, begun))
+    saved = checkpoint.load(checkpoint.newest(one / "checkpoints"))
+    assert {"bn2.mean", "bn5.variance"} <= set(saved.weights) and "bn2.mean" not in saved.velocity

@@ -84,7 +84,7 @@ def test_each_step_draws_its_own_dropout_masks_also_after_resuming(recipe, datas
             lambda network, given: drawn.append(given[1]) if network.training else None
         )
         assert stopped(run) == bool(stop)
-    assert drawn == [(recipe.seed, step, 0, 0) for step in range(STEPS)]
+    assert drawn == [(recipe.seed, step, 0, 0, 1) for step in range(STEPS)]
 
 
 class Unseeked(Batches):

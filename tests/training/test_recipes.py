@@ -189,6 +189,10 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
         ("learning.bias_rate", ["-1", "nan"], "is at least 0"),
         ("learning.patience", ["0"], "is at least 1"),
         ("learning.planned_epochs", ["0"], "is at least 1"),
+        ("learning.rate_for", ["-1"], "is at least 0"),
+        ("learning.trust", ["-1", "nan"], "is at least 0"),
+        ("learning.power", ["0", "inf"], "is above 0"),
+        ("learning.warm_up", ["-1", "90"], "is at least 0, less than the run"),
         ("images.patch", ["227"], "is 224 for the lineage paper"),
         ("images.side", ["223", "4097"], "is at least images.patch, at most 4096"),
         (

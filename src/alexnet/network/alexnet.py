@@ -8,7 +8,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from alexnet.network.layers import Meeting
 from alexnet.network.lineages import Lineage, lineage
-from alexnet.network.operations import DroppedOut, Learned, Masks, Operation, operation, stages
+from alexnet.network.operations import BatchNormalized, DroppedOut, Learned, Masks, Operation, operation, stages
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
@@ -114,7 +114,7 @@ class AlexNet(nn.Module):
             seed = torch_seed(masks.seed, Purpose.DROPOUT, masks.step, place)  # as in the undivided network
             dropped: Tensor = module(x, seed, masks.row, masks.tower)
             return dropped
-        output: Tensor = module(x)
+        output: Tensor = module(x, masks.weight) if isinstance(module, BatchNormalized) and masks else module(x)
         return output
 
     def _store(self, place: str, module: nn.Module) -> None:

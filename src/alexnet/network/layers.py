@@ -170,6 +170,19 @@ class NormWithinMap(Layer):
 
 
 @dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Each map minus its mean, divided by its deviation: over `images` of a batch, the last of which may be fewer.
+
+    That many stay in one process, so that the numbers do not depend on how a batch lies over processes. Judging uses
+    moving averages, of which a step keeps the share `kept`.
+    """
+
+    images: int = 64
+    kept: float = 0.9
+    epsilon: float = 1e-4
+
+
+@dataclass(frozen=True)
 class Pool(Layer):
     """Section 3.4: windows of size x size, `stride` apart, clipped to the image."""
 

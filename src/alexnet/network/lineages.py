@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from alexnet.network.cifar import CIFAR_11, CIFAR_13, CIFAR_18, CIFAR_80
 from alexnet.network.layers import (
+    BatchNorm,
     Convolution,
     Dropout,
     FanIn,
@@ -46,6 +47,11 @@ class Lineage:
         return 3, self.side, self.side
 
     @property
+    def group(self) -> int:
+        """How many images of a batch are computed together: 1, but for batch normalization."""
+        return max([1, *(layer.images for layer in self.layers if isinstance(layer, BatchNorm))])
+
+    @property
     def classes(self) -> int:
         """How many classes it was made for."""
         return self.table()[-1].output[0]
@@ -60,8 +66,7 @@ class Lineage:
 
     def replacing(self, name: str, summary: str, **layers: Layer | tuple[Layer, ...]) -> "Lineage":
         """A descendant: for each named layer, what stands in its place."""
-        unknown = set(layers) - {layer.name for layer in self.layers}
-        assert not unknown, unknown
+        assert set(layers) <= {layer.name for layer in self.layers}, layers
         changed: list[Layer] = []
         for layer in self.layers:
             instead = layers.get(layer.name, layer)
@@ -245,6 +250,23 @@ ONE_WEIRD_TRICK = Lineage(
     ),
 )
 
+LARGE_BATCH = CAFFE.replacing(
+    "large-batch",
+    "AlexNet-BN of the minute-scale runs: batch normalization, no response normalization",
+    conv1=Convolution("conv1", kernels=96, size=11, stride=4, bias=0.01),
+    norm1=MaxPool("pool1"),
+    pool1=BatchNorm("bn2"),
+    conv2=Convolution("conv2", kernels=256, size=5, pad=(2, 2), groups=2, bias=0.01),
+    norm2=MaxPool("pool2"),
+    pool2=BatchNorm("bn3"),
+    conv3=Convolution("conv3", kernels=384, size=3, pad=(1, 1), bias=0.01),
+    relu3=(Rectifier("relu3"), BatchNorm("bn4")),
+    conv4=Convolution("conv4", kernels=384, size=3, pad=(1, 1), groups=2, bias=0.01),
+    relu4=(Rectifier("relu4"), BatchNorm("bn5")),
+    conv5=Convolution("conv5", kernels=256, size=3, pad=(1, 1), groups=2, bias=0.01),
+    fc8=FullyConnected("fc8", 1000, bias=0.01),  # biases above 0, for LARS moves a share of what there is
+)
+
 
 def _cifar(name: str, summary: str, side: int, layers: tuple[Layer, ...], code: str) -> Lineage:
     return Lineage(name, summary, side, towers=1, layers=layers, code=code)
@@ -262,6 +284,7 @@ LINEAGES: dict[str, Lineage] = {
         CAFFE,
         CAFFENET,
         ONE_WEIRD_TRICK,
+        LARGE_BATCH,
         _cifar("cifar-80sec", "CIFAR-10: 26 % error in 80 seconds of 2011", 32, CIFAR_80, "relu4"),
         _cifar("cifar-18pct", "CIFAR-10: 18 % error without any augmentation", 32, CIFAR_18, "pool3"),
         _cifar("cifar-13pct", "CIFAR-10: two convolutional and two locally connected layers", 24, CIFAR_13, "relu4"),

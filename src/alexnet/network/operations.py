@@ -16,6 +16,7 @@ from alexnet.kernels.dropout import dropped
 from alexnet.kernels.within_map import within_map
 from alexnet.network.layers import (
     AveragePool,
+    BatchNorm,
     Convolution,
     Dropout,
     FanIn,
@@ -186,17 +187,19 @@ def _alone(x: Tensor, added: bool) -> Tensor:
 
 
 class Masks(NamedTuple):
-    """Which dropout masks, and which part of them is here.
+    """Which dropout masks, and which part of the batch and of the network is here.
 
     seed, step   the masks are a function of them and the layer
     row          the first image that is here, in the batch
     tower        which equal share of the activities is here
+    weight       what share of the whole batch the images are that are here; 0 where they do not count
     """
 
     seed: int
     step: int
     row: int = 0
     tower: int = 0
+    weight: float = 1.0
 
 
 class DroppedOut(nn.Module):
@@ -218,6 +221,51 @@ class DroppedOut(nn.Module):
         return dropped(x, keep=keep, scale=scale, seed=seed, row=row, column=tower * x[0].numel())
 
 
+class BatchNormalized(nn.Module):
+    """Each map without its mean and deviation.
+
+    mean, variance   float32[C]      moving averages, which judging goes by
+    moments          float32[2, C]   mean and variance of the batch that is being learned from, as far as it was here;
+                                     no buffer, since those are the same in every process
+    """
+
+    mean: Tensor
+    variance: Tensor
+    moments: Tensor | float
+
+    def __init__(self, layer: BatchNorm, shape: Shape) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("mean", torch.zeros(shape[0]))
+        self.register_buffer("variance", torch.ones(shape[0]))
+        self.moments = 0.0
+
+    def forward(self, x: Tensor, weight: float | None = None) -> Tensor:
+        """float[N, C, H, W] -> the same.
+
+        weight   the share of the batch that is here, of which somebody will say `settle`; None: this is all of it
+        """
+        layer = self.layer
+        if not self.training:
+            return F.batch_norm(x, self.mean, self.variance, eps=layer.epsilon)
+        normalized = []
+        for group in x.split(layer.images):
+            own = self.mean.new_zeros(2, len(self.mean))
+            normalized.append(F.batch_norm(group, own[0], own[1], training=True, momentum=1, eps=layer.epsilon))
+            self.moments = self.moments + own * ((1.0 if weight is None else weight) * len(group) / len(x))
+        if weight is None:
+            self.settle(torch.as_tensor(self.moments))
+        return torch.cat(normalized)
+
+    @torch.no_grad()
+    def settle(self, moments: Tensor, step: int | None = None) -> None:
+        """Take the batch's moments into the moving averages: their plain mean at first, where `step` is given."""
+        new = max(1 - self.layer.kept, 0 if step is None else 1 / (step + 1))
+        self.mean.lerp_(moments[0], new)
+        self.variance.lerp_(moments[1], new)
+        self.moments = 0.0
+
+
 def operation(layer: Layer, shape: Shape) -> nn.Module:
     """What computes `layer` when maps of `shape` enter."""
     match layer:
@@ -229,6 +277,8 @@ def operation(layer: Layer, shape: Shape) -> nn.Module:
             return Connected(layer, shape)
         case Dropout():
             return DroppedOut(layer)
+        case BatchNorm():
+            return BatchNormalized(layer, shape)
         case Meeting():
             return Met(layer)
         case _:

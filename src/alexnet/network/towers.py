@@ -95,7 +95,8 @@ class Towers:
     def __init__(self, whole: Lineage, ranks: Ranks) -> None:
         self.lineage, self.ranks = whole, ranks
         self.here = tower_of(whole, ranks.towers)
-        self._divided = {layer.name for layer in self.here.layers if layer.learns and layer not in whole.layers}
+        outputs = {row.layer.name: row.output for row in whole.table()}
+        self._divided = {row.layer.name for row in self.here.table() if row.output != outputs.get(row.layer.name)}
 
     def network(self, seed: int) -> AlexNet:
         """What is here of the network that `seed` gives."""
@@ -114,24 +115,34 @@ class Towers:
                 module.meet = Meet(self.ranks.mesh.get_group("tower"))
 
     def divides(self, name: str) -> bool:
-        """Whether the parameter of that name is divided; no lineage of several towers stores a layer elsewhere."""
+        """Whether the tensor of that name is divided; no lineage of several towers stores a layer elsewhere."""
         return name.rpartition(".")[0] in self._divided
 
-    def shapes(self, tower: AlexNet) -> dict[str, torch.Size]:
-        """The shape of each of the whole network's parameters, by name."""
+    def shapes(self, own: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+        """The shape of each of the whole network's tensors, by name, given this process's."""
         shapes = {}
-        for name, own in tower.state_dict().items():
-            rows = own.shape[0] * (self.ranks.towers if self.divides(name) else 1)
-            shapes[name] = torch.Size((rows, *own.shape[1:]))
+        for name, part in own.items():
+            rows = part.shape[0] * (self.ranks.towers if self.divides(name) else 1)
+            shapes[name] = torch.Size((rows, *part.shape[1:]))
         return shapes
 
-    def handed_out(self, tower: AlexNet, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's part of the whole network's tensors, by name, float32 of any shape; rank 0 has them all.
+    def summed(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over whole tensors, by the tensor's name, given those over this process's parts; of one shape."""
+        if self.ranks.towers == 1:
+            return dict(parts)
+        assert self.ranks.mesh is not None
+        own = [part if self.divides(name) or not self.ranks.tower else part * 0 for name, part in parts.items()]
+        sums = torch.stack(own)
+        dist.all_reduce(sums, group=self.ranks.mesh.get_group("tower"))
+        return dict(zip(parts, sums, strict=True))
+
+    def handed_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This process's part of the whole network's tensors, named as its own are; float32, rank 0 has them all.
 
         Raises KeyError for those of another network.
         """
         parts = {}
-        for name, shape in self.shapes(tower).items():
+        for name, shape in self.shapes(own).items():
             tensor = whole[name] if self.ranks.first else torch.empty(shape)
             self.ranks.spread(tensor)
             parts[name] = tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor

@@ -6,6 +6,7 @@ from typing import Any
 
 from alexnet.network.layers import (
     AveragePool,
+    BatchNorm,
     Convolution,
     Dropout,
     FullyConnected,
@@ -27,6 +28,7 @@ KINDS: tuple[tuple[type[Layer], str], ...] = (
     (Rectifier, "rectifier"),
     (NormAcrossMaps, "normalization across maps"),
     (NormWithinMap, "normalization within a map"),
+    (BatchNorm, "batch normalization"),
     (MaxPool, "max pooling"),
     (AveragePool, "average pooling"),
     (Dropout, "dropout"),
@@ -46,6 +48,9 @@ FIELDS = {
     "alpha": "alpha, before the plain sum",
     "beta": "exponent beta",
     "towers": "normalization window",
+    "images": "images normalized together",
+    "kept": "share of the moving averages that a step keeps",
+    "epsilon": "added to the variance",
     "keep": "share kept",
     "rescaled": "form",
 }
@@ -68,6 +73,8 @@ LEARNING = {
     "epochs": "epochs",
     "batch": "batch",
     "rate": "learning rate",
+    "rate_for": "batch that the rate is for",
+    "trust": "LARS: share of a layer's weights that a step moves, times the rate",
     "momentum": "momentum",
     "decay": "weight decay",
     "layer_decay": "layers with their own decay",
@@ -162,7 +169,11 @@ def _said(field: str, value: Any, part: Any) -> str:
         case "schedule", "fixed":
             return "fixed in advance"
         case "schedule", _:
-            return "a short warm-up, then down to 0 in a straight line"
+            assert isinstance(part, Learning)
+            warm_up = f"a warm-up of {part.warm_up:g} epochs" if part.warm_up else "a short warm-up"
+            return f"{warm_up}, then down to 0 as power {part.power:g} of what is left"
+        case "rate_for" | "trust", 0:
+            return "any" if field == "rate_for" else "none"
         case "colour", "eigenvalue":
             return "0.1 x eigenvalue, on pixels between 0 and 1"
         case "colour", "deviation":

@@ -71,11 +71,12 @@ class Training:
         self.held_out, self.statistics = held_out, statistics
         self.towers, self.ranks = towers, towers.ranks
         images = stretched(recipe.images, recipe.learning)
-        self.step = Step(recipe, towers.network(recipe.seed), images, statistics, machine, self.ranks)
+        self.step = Step(recipe, towers, images, statistics, machine)
         self.network, self.update = self.step.network, self.step.update
         self.batches = Batches(
             training, images, statistics, recipe.seed, recipe.learning.batch,
-            rank=self.ranks.share, ranks=self.ranks.shares, pinned=machine.device.type == "cuda",
+            rank=self.ranks.share, ranks=self.ranks.shares, portion=recipe.parallel.portion,
+            group=towers.lineage.group, pinned=machine.device.type == "cuda",
         )  # fmt: skip
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
@@ -92,9 +93,10 @@ class Training:
         saved = checkpoint.load(path) if self.ranks.first else Checkpoint({}, {}, {})
         if self.ranks.first:
             file = str(path / checkpoint.WEIGHTS)
-            check_weights(self.towers.shapes(self.network), saved.weights, self.network.lineage.name, file)
+            check_weights(self.towers.shapes(self.update.weights), saved.weights, self.network.lineage.name, file)
         try:
-            self.update.load(*(self.towers.handed_out(self.network, kind) for kind in (saved.weights, saved.velocity)))
+            weights = self.towers.handed_out(self.update.weights, saved.weights)
+            self.update.load(weights, self.towers.handed_out(self.update.velocity, saved.velocity))
             self.position = Position(**self.ranks.from_first(saved.state))
         except (KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
@@ -137,16 +139,16 @@ class Training:
         steps = len(self.batches)
         epoch = len(self.position.errors)  # judged epochs: an epoch whose steps are done may still need judging
         waiting = time.monotonic()
-        for batch in self.batches.epoch(epoch, self.position.step - epoch * steps):
+        for portion in self.batches.epoch(epoch, self.position.step - epoch * steps):
             self.waited += time.monotonic() - waiting
-            self._learn(batch)
+            moved = self._learn(portion)
             now = time.monotonic()
             signal_number, look, save = self.ranks.highest(
                 self.interruption.signal_number, now > self.looked_at + LOOK_SECONDS, now > self.saved_at + SAVE_SECONDS
             )
             if look:
                 self._look()
-            if self.position.step % self.line_every == 0 or self.position.step % steps == 0:
+            if moved and (self.position.step % self.line_every == 0 or self.position.step % steps == 0):
                 self._training_line(epoch)
             if signal_number:
                 self._save(needed=True)
@@ -161,14 +163,19 @@ class Training:
         self._judge(epoch)
         self._save(needed=self.position.step == self.total_steps)
 
-    def _learn(self, batch: Batch) -> None:
-        self.unseen.append(self.step(batch, self.position.step, self._rate))
+    def _learn(self, portion: Batch) -> bool:
+        """Whether the portion was a batch's last, and the weights moved."""
+        loss = self.step(portion, self.position.step, self._rate)
+        if loss is None:
+            return False
+        self.unseen.append(loss)
         self.position.step += 1
-        self.seen += batch.whole
+        self.seen += portion.whole
         self.line_steps += 1
         pace = (time.monotonic() - self.started) / (self.position.step - self.started_at)
         seconds_left = (self.total_steps - self.position.step) * pace
-        self.display.step(self.position.step, batch.whole / pace, seconds_left)
+        self.display.step(self.position.step, portion.whole / pace, seconds_left)
+        return True
 
     def _look(self) -> None:
         """Add up the losses since the last look. Raises DivergedError at the first that is not finite."""

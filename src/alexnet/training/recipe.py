@@ -48,14 +48,18 @@ class Learning:
     epochs        passes over the training images
     batch         images a step
     rate          learning rate at the start
+    rate_for      the batch that the rate is meant for: other batches' is in proportion; 0: any
+    trust         LARS: a layer's step as a share of its weights, times the rate; 0: the plain rule
     momentum      share of the velocity that a step keeps
     decay         weight decay
     layer_decay   layers with a decay of their own
     bias_rate     the biases' rate, in rates of the weights (2 in 2012)
     bias_decay    whether biases decay too (not in 2012)
     schedule      "stall": a tenth whenever the held-out error stops improving, at most three times (the paper);
-                  "fixed": `changes`, epoch by epoch (what was really run); "falling": a short warm-up, then down to 0
-                  in a straight line
+                  "fixed": `changes`, epoch by epoch (what was really run); "falling": a warm-up, then down to 0 as
+                  a power of what is left
+    power         of a falling schedule; 1 is a straight line
+    warm_up       epochs over which a falling schedule rises, out of `planned_epochs`; at least 20 steps
     patience      epochs without improvement that count as a stall
     changes       of a fixed schedule
     planned_epochs  how long the changes were planned for; they are stretched in proportion for other lengths
@@ -64,12 +68,16 @@ class Learning:
     epochs: int = 90
     batch: int = 128
     rate: float = 0.01
+    rate_for: int = 0
+    trust: float = 0.0
     momentum: float = 0.9
     decay: float = 0.0005
     layer_decay: tuple[tuple[str, float], ...] = ()
     bias_rate: float = 1.0
     bias_decay: bool = True
     schedule: Literal["stall", "fixed", "falling"] = "stall"
+    power: float = 1.0
+    warm_up: float = 0.0
     patience: int = 3
     changes: tuple[Change, ...] = ()
     planned_epochs: int = 90
@@ -107,11 +115,15 @@ class Recipe:
             ("learning.epochs", learning.epochs >= 1, "is at least 1"),
             ("learning.batch", 1 <= learning.batch <= 2**16, "is between 1 and 65536"),
             ("learning.rate", isfinite(learning.rate) and learning.rate > 0, "is above 0"),
+            ("learning.rate_for", learning.rate_for >= 0, "is at least 0"),
+            ("learning.trust", isfinite(learning.trust) and learning.trust >= 0, "is at least 0"),
+            ("learning.power", isfinite(learning.power) and learning.power > 0, "is above 0"),
+            ("learning.planned_epochs", learning.planned_epochs >= 1, "is at least 1"),
+            ("learning.warm_up", 0 <= learning.warm_up < learning.planned_epochs, "is at least 0, less than the run"),
             ("learning.momentum", 0 <= learning.momentum < 1, "is at least 0 and below 1"),
             ("learning.decay", isfinite(learning.decay) and learning.decay >= 0, "is at least 0"),
             ("learning.bias_rate", isfinite(learning.bias_rate) and learning.bias_rate >= 0, "is at least 0"),
             ("learning.patience", learning.patience >= 1, "is at least 1"),
-            ("learning.planned_epochs", learning.planned_epochs >= 1, "is at least 1"),
             ("images.patch", images.patch == table.side, f"is {table.side} for the lineage {table.name}"),
             ("images.side", images.patch <= images.side <= 4096, "is at least images.patch, at most 4096"),
             (
@@ -123,7 +135,13 @@ class Recipe:
             ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),
             ("images.colour_until", images.colour_until >= 0, "is at least 0"),
             ("parallel.towers", self.parallel.towers >= 1, "is at least 1"),
-            ("parallel.portion", self.parallel.portion >= 0, "is at least 0"),
+            (
+                "parallel.portion",
+                self.parallel.portion >= 0 and self.parallel.portion % table.group == 0,
+                "is at least 0"
+                if table.group == 1
+                else f"is a multiple of {table.group}, which are normalized together",
+            ),
         )
         for field, holds, rule in rules:
             if not holds:

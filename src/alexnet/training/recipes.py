@@ -9,7 +9,7 @@ from alexnet.data.augment import Images
 from alexnet.network.lineages import LINEAGES
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.suggestions import did_you_mean
-from alexnet.training.recipe import Change, Learning, NetworkChoice, Recipe
+from alexnet.training.recipe import Change, Learning, NetworkChoice, Parallel, Recipe
 
 PAPER = Recipe(
     "paper",
@@ -71,6 +71,26 @@ ONE_WEIRD_TRICK = Recipe(
     learning=Learning(epochs=90, decay=1e-4, schedule="fixed", changes=(Change(30, 0.1), Change(60, 0.01))),
 )
 
+# AlexNet-BN as its authors configured it for 32,768 images a step (docs/disagreements.md). The rate is in proportion to
+# the batch, and 256 images at a time fit anywhere.
+LARGE_BATCH = Recipe(
+    "large-batch",
+    network=NetworkChoice("large-batch"),
+    images=Images(patch=227, positions=30, shape="squashed", scale=1 / 256),
+    learning=Learning(
+        epochs=100,
+        batch=32768,
+        rate=32,
+        rate_for=32768,
+        trust=0.001,
+        schedule="falling",
+        power=2,
+        warm_up=10,
+        planned_epochs=100,
+    ),
+    parallel=Parallel(portion=256),
+)
+
 
 def _cifar(
     name: str, epochs: int, drops: tuple[int, ...], decay: float, layer_decay: tuple[tuple[str, float], ...], patch: int
@@ -108,6 +128,7 @@ RECIPES: dict[str, Recipe] = {
         CAFFE,
         replace(CAFFE, name="caffenet", network=NetworkChoice("caffenet")),
         ONE_WEIRD_TRICK,
+        LARGE_BATCH,
         _cifar("cifar-80sec", 10, (8,), 0.004, (("fc64", 0.03), ("fc10", 0.03)), 32),
         _cifar("cifar-18pct", 140, (120, 130), 0.004, (("fc10", 1.0),), 32),
         # The author held the fifth file back for the first 100 (350) epochs; here all five are learned from throughout.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from alexnet.data.augment import Images
 from alexnet.training.recipe import Change, Learning
 
-WARM_UP = 20  # steps over which a falling schedule rises to its rate
+WARM_UP = 20  # steps over which a falling schedule rises to its rate, at least
 DROPS = 3  # how often the paper's rate was divided by ten
 
 
@@ -43,11 +43,14 @@ def rate(
     errors   held-out top-1 errors of the epochs so far
     """
     base = learning.rate * (learning.bias_rate if bias else 1)
+    if learning.rate_for:
+        base *= learning.batch / learning.rate_for
     if learning.schedule == "stall":
         return base * 0.1 ** tenths(errors, learning.patience)
     if learning.schedule == "falling":
         whole = learning.epochs * steps_an_epoch
-        return base * min(1, (step + 1) / min(WARM_UP, whole)) * (1 - step / whole)
+        rising = min(whole, max(WARM_UP, round(whole * learning.warm_up / learning.planned_epochs)))
+        return base * min(1, (step + 1) / rising) * float((1 - step / whole) ** learning.power)
     factor = 1.0
     for change in learning.changes:
         if has_come(change.epoch, learning, step, steps_an_epoch) and _concerns(change, layer, bias):

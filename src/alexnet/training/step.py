@@ -1,6 +1,5 @@
 """Section 5: one step: a batch forward and backward, over all processes that share it, and the update."""
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -11,73 +10,69 @@ from alexnet.data.augment import Images
 from alexnet.data.batches import Batch
 from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
-from alexnet.network.alexnet import AlexNet
-from alexnet.network.operations import Masks
+from alexnet.network.operations import BatchNormalized, Masks
+from alexnet.network.towers import Towers
 from alexnet.runtime.devices import Machine
-from alexnet.runtime.ranks import Ranks
 from alexnet.training.recipe import Recipe
 from alexnet.training.update import Rate, Update
 
 
 class Step:
-    """A network, its velocity, and what moves both.
-
-    network   the whole, or the tower that is here
-    """
+    """The network that is here, the whole or a tower, its velocity, and what moves both."""
 
     def __init__(
-        self, recipe: Recipe, network: AlexNet, images: Images, statistics: Statistics, machine: Machine, ranks: Ranks
+        self, recipe: Recipe, towers: Towers, images: Images, statistics: Statistics, machine: Machine
     ) -> None:
-        self.seed, self.portion, self.machine, self.ranks = recipe.seed, recipe.parallel.portion, machine, ranks
+        self.seed, self.machine, self.ranks = recipe.seed, machine, towers.ranks
+        network = towers.network(recipe.seed)
         self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.update = Update(self.network, recipe.learning, machine.products)
-        self.shared = ranks.together(self.network)
+        self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
+        self.shared = self.ranks.together(self.network)
         self.shown = Presentation(images, statistics, machine.device)
+        self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
+        self._sums: dict[str, Tensor] = {}  # of the batch's earlier portions, in float32
+        self._losses: list[Tensor] = []
 
-    def __call__(self, batch: Batch, number: int, rate: Rate) -> Tensor:
-        """Learn from `batch` as step `number` of the run, from 0.
+    def __call__(self, portion: Batch, number: int, rate: Rate) -> Tensor | None:
+        """Learn from a portion of a batch as step `number` of the run, from 0. The batch's last one moves the weights.
 
-        returns   float32[]   this process's part of the batch's loss, the mean log-probability of the right label,
-                              negated; the parts of all shares add up to it
+        returns   with the last one, float32[]: this process's part of the batch's loss, the mean log-probability of the
+                  right label, negated; the parts of all shares add up to it
         """
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        *others, last = batch.portions(self.portion)
-        loss = self._carried(others, number) if others else None
-        own = self._backward(last, number)
+        if not portion.last:
+            with self._by_itself():
+                self._losses.append(self._backward(portion, number))
+            self._set_aside()
+            return None
+        for name, parameter in self.network.named_parameters() if self._sums else ():
+            parameter.grad = self._sums.pop(name).to(parameter.dtype)  # where backward adds its own
+        losses = [*self._losses, self._backward(portion, number)]
+        self._losses = []
         self.update.step(rate)
-        return own if loss is None else loss + own
+        for layer in self.normalized:
+            layer.settle(self.ranks.total(torch.as_tensor(layer.moments)), number)
+        return torch.stack(losses).sum()
 
     def _backward(self, portion: Batch, number: int) -> Tensor:
+        weight = portion.counted / portion.whole
         with self.machine.precision():
-            masks = Masks(self.seed, number, portion.row, self.ranks.tower)
+            masks = Masks(self.seed, number, portion.row, self.ranks.tower, weight)
             # Nothing here holds the images: the first layer keeps what it needs of them.
             logits = self.shared(self.shown(portion.patches, portion.done).to(self.machine.products), masks)
         labels = torch.from_numpy(portion.labels).to(logits.device)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
-        loss = F.cross_entropy(logits.float(), labels) * (portion.counted / portion.whole)
+        loss = F.cross_entropy(logits.float(), labels) * weight
         (loss * self.ranks.shares).backward()
         return loss.detach()
 
-    def _carried(self, portions: list[Batch], number: int) -> Tensor:
-        """The gradients of some portions, added up in float32 and left where the next backward adds its own."""
-        sums: dict[str, Tensor] = {}
-        losses = []
-        for portion in portions:
-            with self._by_itself():
-                losses.append(self._backward(portion, number))
-            for name, gradient in self._gradients():
-                wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-                sums[name] = sums[name] + wide if name in sums else wide
-            self.network.zero_grad(set_to_none=True)
-        for name, parameter in self.network.named_parameters():
-            parameter.grad = sums.pop(name).to(parameter.dtype)
-        return torch.stack(losses).sum()
-
-    def _gradients(self) -> Iterator[tuple[str, Tensor]]:
+    def _set_aside(self) -> None:
+        """Add a portion's gradients to those of the portions before it."""
         for name, parameter in self.network.named_parameters():
             assert parameter.grad is not None
-            yield name, parameter.grad
+            wide = parameter.grad.to(torch.promote_types(parameter.grad.dtype, torch.float32))
+            self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 
     def _by_itself(self) -> AbstractContextManager[None]:
         """Gradients of one portion stay here; the last portion's are averaged with all that was gathered."""
