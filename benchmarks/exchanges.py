@@ -1,9 +1,68 @@
-"""What processes hand to their process groups, counted there."""
+"""What processes hand to their process groups: counted there, and by formula."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from alexnet.network.layers import FullyConnected
+from alexnet.network.lineages import Lineage
+from alexnet.network.towers import exchanged, hybrid_of, tower_of
+
+
+SMALL = 100  # bytes of what ranks agree about after each step
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a run lies over processes.
+
+    shares   of each batch
+    over     how many processes have one network between them
+    hybrid   whether its fully connected layers alone are divided over them
+    """
+
+    shares: int = 1
+    over: int = 1
+    hybrid: bool = False
+
+    @property
+    def processes(self) -> int:
+        """All of them."""
+        return self.shares * self.over
+
+
+def formula(whole: Lineage, layout: Layout, batch: int, size: int) -> dict[str, float]:
+    """Bytes that each process sends in a step, by what they are.
+
+    batch   images a step, over all processes
+    size    bytes of a number: 2 in bf16
+    """
+    here = (hybrid_of if layout.hybrid else tower_of)(whole, layout.over)
+    numbers = {name: batch / layout.shares * sum(both) for name, both in exchanged(here).items()}
+    convolutions = sum(row.parameters for row in here.table() if not isinstance(row.layer, FullyConnected))
+    if layout.hybrid:
+        numbers["convolutions' gradients"] = in_a_ring(layout.over) * convolutions
+    if layout.shares > 1:
+        numbers["gradients"] = in_a_ring(layout.shares) * sum(row.parameters for row in here.table())
+    return {name: size * number for name, number in numbers.items()}
+
+
+def in_a_ring(processes: int) -> float:
+    """How often each number of a sum leaves a process: twice, but for its own part."""
+    return 2 * (processes - 1) / processes
+
+
+def counted(sent: list[tuple[str, int]], layout: Layout) -> float:
+    """Bytes that a process sends for what it handed to its process groups; one of a hybrid's several shares apart."""
+    assert not (layout.hybrid and layout.shares > 1)
+    leaves = {
+        "allgather": layout.over - 1,
+        "alltoall_base": (layout.over - 1) / layout.over,
+        "allreduce": in_a_ring(layout.over if layout.hybrid else layout.shares),
+    }
+    return sum(leaves[name] * size for name, size in sent if size > SMALL)
 
 
 class Counted(TorchDispatchMode):

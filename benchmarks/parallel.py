@@ -30,42 +30,48 @@ from alexnet.data.augment import Alterations
 from alexnet.data.batches import Batch
 from alexnet.data.statistics import Statistics
 from alexnet.network.lineages import lineage
-from alexnet.network.listing import totals
-from alexnet.network.towers import Towers, exchanged, tower_of
+from alexnet.network.towers import Towers
 from alexnet.runtime.devices import environment, this_machine
 from alexnet.runtime.pulse import at_work
 from alexnet.training.recipes import RECIPES
 from alexnet.training.step import Step
-from exchanges import Counted
+from exchanges import Counted, Layout, counted, formula
 
-LAYOUTS = {  # processes, towers, threads of each
-    "one": (1, 1, 2),
-    "one thread": (1, 1, 1),
-    "towers": (2, 2, 1),
-    "data": (2, 1, 1),
-    "two by two": (4, 2, 1),
-    "four": (4, 1, 1),
+LAYOUTS = {  # how, and the threads of each process
+    "one": (Layout(), 2),
+    "one thread": (Layout(), 1),
+    "towers": (Layout(over=2), 1),
+    "hybrid": (Layout(over=2, hybrid=True), 1),
+    "data": (Layout(shares=2), 1),
+    "two by two": (Layout(shares=2, over=2), 1),
+    "four": (Layout(shares=4), 1),
 }
 
 
-def member(name: str, towers: int, which: str, size: int) -> None:
+def member(name: str, which: str, size: int) -> None:
     """One process of a layout: takes steps when it is told to, and says how long they took."""
+    layout = LAYOUTS[name][0]
     with at_work(print) as company:
-        ranks = company.divided(towers)
+        ranks = company.divided(layout.over)
         machine, recipe = this_machine(), RECIPES[which]
         table = lineage(which)
+        towers = Towers(table, ranks, layout.hybrid)
         side, patch = recipe.images.side, recipe.images.patch
-        share = np.arange(size)[np.array_split(np.arange(size), ranks.shares)[ranks.share]]
+        share = np.array_split(np.arange(size), ranks.shares)[ranks.share]
+        parts = np.array_split(share, layout.over if layout.hybrid else 1)
+        part = ranks.tower if layout.hybrid else 0
+        own, counts = parts[part], tuple(len(each) for each in parts)
         random = np.random.default_rng(0)
-        patches = random.integers(0, 256, (size, patch, patch, 3), dtype=np.uint8)[share]
+        patches = random.integers(0, 256, (size, patch, patch, 3), dtype=np.uint8)[own]
         done = Alterations(np.zeros((size, 2), np.int64), random.random(size) < 0.5, np.zeros((size, 3), np.float32))
-        labels = random.integers(0, table.classes, size)[share]
+        labels = random.integers(0, table.classes, size)
         batch = Batch(
-            torch.from_numpy(patches), done.choose(share), labels, share, int(share[0]), len(share), size, True
+            torch.from_numpy(patches), done.choose(own), own, labels[share], int(share[0]), counts, part,
+            len(share), size, True,
         )  # fmt: skip
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
         before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()
-        step = Step(recipe, Towers(table, ranks), recipe.images, measured, machine)
+        step = Step(recipe, towers, recipe.images, measured, machine)
         for number, line in enumerate(sys.stdin):
             wire, began = on_the_wire(), time.perf_counter()
             modes = {"step": torch.enable_grad, "count": Counted, "hold": Held}
@@ -125,17 +131,18 @@ def on_the_wire() -> int:
     return int(lines[0][9])
 
 
-class Layout:
-    """The processes of one layout, which wait to be told."""
+class Processes:
+    """Those of one layout, which wait to be told."""
 
     def __init__(self, name: str, which: str, size: int) -> None:
-        world, towers, threads = LAYOUTS[name]
+        layout, threads = LAYOUTS[name]
+        world = layout.processes
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         common = os.environ | {
             "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.store.port),
             "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": str(threads),
         }  # fmt: skip
-        words = [sys.executable, __file__, "--member", name, str(towers), which, str(size)]
+        words = [sys.executable, __file__, "--member", name, which, str(size)]
         self.members = [
             subprocess.Popen(
                 words, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
@@ -165,34 +172,6 @@ class Layout:
             each.wait()
 
 
-def formula(which: str, towers: int, shares: int, batch: int, size: int) -> dict[str, float]:
-    """Bytes that each process has to send in a step, by the layer that reads them, and for the gradients' mean.
-
-    size   bytes of a number: 2 in bf16
-    """
-    table = tower_of(lineage(which), towers)
-    needed: dict[str, float] = {}
-    if towers > 1:
-        own = batch // shares
-        needed = {
-            name: own * size * (forward + backward)
-            for name, (forward, backward) in exchanged(lineage(which), towers).items()
-        }
-    if shares > 1:  # all-reduce in a ring: every number leaves twice, but for each process's own part
-        needed["gradients"] = totals(table)["parameters"] * size * 2 * (shares - 1) / shares
-    return needed
-
-
-def counted(sent: list[tuple[str, int]], towers: int, shares: int) -> float:
-    """Bytes that a process sends for what it handed to its process groups."""
-    leaves = {
-        "allgather": towers - 1,
-        "alltoall_base": (towers - 1) / towers,
-        "allreduce": 2 * (shares - 1) / shares if shares > 1 else 0,
-    }
-    return sum(leaves[name] * size for name, size in sent if size > 1000)  # smaller: what ranks agree about
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -200,19 +179,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--layouts", nargs="*", default=list(LAYOUTS))
-    parser.add_argument("--member", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--member", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--own-network", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.member:
-        name, towers, which, size = options.member
-        member(name, int(towers), which, int(size))
+        name, which, size = options.member
+        member(name, which, int(size))
         return
     if not options.own_network and shutil.which("unshare") and shutil.which("ip"):
         words = " ".join([sys.executable, *sys.argv, "--own-network"])
         if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0:
             os.execvp("unshare", ["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {words}"])
     machine = this_machine()
-    layouts = {name: Layout(name, options.lineage, options.batch) for name in options.layouts}
+    layouts = {name: Processes(name, options.lineage, options.batch) for name in options.layouts}
     for layout in layouts.values():
         for _ in range(2):
             layout.step()
@@ -230,12 +209,12 @@ def main() -> None:
     found: dict[str, Any] = {}
     print(f"{options.lineage}, batches of {options.batch}, on {machine}; medians of {options.repeats} interleaved")
     for name in layouts:
-        world, towers, threads = LAYOUTS[name]
-        needed = formula(options.lineage, towers, world // towers, options.batch, number)
-        sent = counted(counts[name][0]["sent"], towers, world // towers)
+        layout, threads = LAYOUTS[name]
+        needed = formula(lineage(options.lineage), layout, options.batch, number)
+        sent = counted(counts[name][0]["sent"], layout)
         paces = [options.batch / each for each in seconds[name]]
         found[name] = {
-            "processes": world, "towers": towers, "threads": threads,
+            "processes": layout.processes, "divided_over": layout.over, "hybrid": layout.hybrid, "threads": threads,
             "images_per_second": median(paces), "spread": [min(paces), max(paces)],
             "loss": last[name][0]["loss"], "bytes_by_formula": sum(needed.values()), "bytes_counted": sent,
             "bytes_on_loopback": median([each["wire"] for each in last[name]]) if options.own_network else None,

@@ -130,9 +130,9 @@ def merged(parts):
     patches, labels, samples = (np.concatenate([getattr(part, name) for part in here]) for name in FIELDS)
     assert [part.row for part in here] == np.cumsum([0, *(part.counted for part in here)])[:-1].tolist()
     assert {part.whole for part in parts} == {len(labels)} and all(len(part.labels) >= 1 for part in parts)
-    return Batch(
-        torch.from_numpy(patches), Alterations(*done), labels, samples, 0, len(labels), len(labels), parts[-1].last
-    )
+    count = len(labels)
+    patches, last = torch.from_numpy(patches), parts[-1].last
+    return Batch(patches, Alterations(*done), samples, labels, 0, (count,), 0, count, count, last)
 
 
 def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import BatchNorm
-from alexnet.network.operations import BatchNormalized
 
 MAPS, EPSILON = 3, 1e-4
 

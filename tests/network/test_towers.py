@@ -118,7 +118,7 @@ def sent(ranks, table, towers, count):
 def test_what_is_exchanged_is_what_the_formula_says_and_nothing_else(name, classes):
     """Four activations forward and the logits, four gradients backward; the first kernels to the last meet nobody."""
     count, table = 3, small(name).with_classes(classes)
-    forward, backward = zip(*exchanged(table, 2).values(), strict=True)
+    forward, backward = zip(*exchanged(tower_of(table, 2)).values(), strict=True)
     expected = [("allgather", 4 * count * numbers) for numbers in forward]
     assert len(forward) == (4 if classes % 2 else 5)
     # An all-to-all is handed what a tower keeps, too: its half.
@@ -128,7 +128,7 @@ def test_what_is_exchanged_is_what_the_formula_says_and_nothing_else(name, class
 
 def test_the_papers_exchanges():
     """Of 128 images in bf16: the sum that the benchmark counts too."""
-    numbers = exchanged(lineage("paper"), 2)
+    numbers = exchanged(tower_of(lineage("paper"), 2))
     assert numbers["before_conv3"] == (128 * 13 * 13, 128 * 13 * 13)
     assert numbers["before_fc6"] == (128 * 6 * 6, 128 * 6 * 6)
     assert numbers["before_fc7"] == numbers["before_fc8"] == (2048, 2048)

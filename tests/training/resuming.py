@@ -65,7 +65,8 @@ def begin(
     training, held_out = Squares(dataset.training, *sides), Squares(dataset.held_out, *sides)
     for squares in (training, held_out):
         squares.keep(lambda done, total: None)
-    towers = Towers((lineage or recipe.network.build()).with_classes(len(dataset.classes)), ranks)
+    table = (lineage or recipe.network.build()).with_classes(len(dataset.classes))
+    towers = Towers(table, ranks, hybrid=recipe.parallel.connected > 1)
     measured = statistics(training, lambda done, total: None)
     run = Training(recipe, towers, training, held_out, measured, machine or this_machine(), folder, display)
     if start := checkpoint.newest(folder.checkpoints):

@@ -225,6 +225,6 @@ def test_a_rank_that_never_comes_is_named(words, tmp_path):
 def test_towers_without_enough_processes_are_refused_with_the_command_that_starts_them(alexnet, pictures):
     ended = alexnet("train", pictures, "--recipe", "paper", "--parallel.towers", 2)
     assert ended.one_line("train", 2) == (
-        "--parallel.towers: 2 towers need a multiple of 2 processes, and there is one; start them with: "
+        "--parallel: a network divided over 2 needs a multiple of 2 processes, and there is one; start them with: "
         "torchrun --nproc-per-node 2 -m -- alexnet train ..."
     )

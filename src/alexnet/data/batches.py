@@ -23,22 +23,36 @@ class Batch:
 
     patches   uint8[B, patch, patch, 3]   cut, not yet mirrored; pinned where a GPU fetches them
     done      what is done to each
-    labels    int64[B]
     samples   int64[B]                    numbers of the pictures
-    row       the place of the first in the whole batch
-    counted   how many of these count: B, or 0 where this process has no images of the whole batch left
+    labels    int64[P]                    of all images of the portion, which several processes may have between them
+    row       the place of the portion's first in the whole batch
+    counts    how many images each of these processes has, P in all; one number where there is one process
+    part      which of these processes this one is
+    counted   how many of the portion count: P, or 0 where there are no images of the whole batch left
     whole     images in the whole batch
     last      whether this process has seen all of the whole batch then
     """
 
     patches: Tensor
     done: Alterations
-    labels: NDArray[np.int64]
     samples: NDArray[np.int64]
+    labels: NDArray[np.int64]
     row: int
+    counts: tuple[int, ...]
+    part: int
     counted: int
     whole: int
     last: bool
+
+    @property
+    def weight(self) -> float:
+        """The share of the whole batch that the portion is."""
+        return self.counted / self.whole
+
+    @property
+    def own_weight(self) -> float:
+        """The share of the whole batch that this process has of the portion."""
+        return self.weight * self.counts[self.part] / len(self.labels)
 
 
 class Batches:
@@ -46,6 +60,7 @@ class Batches:
 
     batch     images a step, over all ranks
     rank      of `ranks`: which share of each batch is made here
+    part      of `parts`: which part of each portion is made here
     portion   images that are computed at a time; 0: the whole share
     group     images, counted from the start of a batch, that one process computes together
     pinned    whether patches lie in memory that a GPU can fetch from by itself
@@ -63,13 +78,15 @@ class Batches:
         *,
         rank: int = 0,
         ranks: int = 1,
+        part: int = 0,
+        parts: int = 1,
         portion: int = 0,
         group: int = 1,
         pinned: bool = False,
     ) -> None:
         self.squares, self.images, self.statistics = squares, images, statistics
         self.seed, self.batch, self.rank, self.ranks, self.pinned = seed, batch, rank, ranks, pinned
-        self.portion, self.group = portion, group
+        self.part, self.parts, self.portion, self.group = part, parts, portion, group
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -98,21 +115,30 @@ class Batches:
 
     def _rows(self, step: int, count: int) -> list[tuple[NDArray[np.int64], bool]]:
         """Which places of the step's batch each portion here has, and whether it is the last."""
-        whole = min(self.batch, count - step * self.batch)
-        groups = np.array_split(np.arange(-(-whole // self.group)), self.ranks)
-        share, largest = groups[self.rank], self.group * len(groups[0])
-        rows = np.arange(self.group * share[0], min(self.group * (share[-1] + 1), whole)) if len(share) else share
-        size = self.portion or largest
-        portions = -(-min(largest, whole) // size)
+        whole = np.arange(min(self.batch, count - step * self.batch))
+        shares = _divided(whole, self.ranks, self.group)
+        rows, largest = shares[self.rank], len(shares[0])
+        size = self.portion * self.parts or largest
+        portions = -(-largest // size)
         return [(rows[size * number : size * (number + 1)], number == portions - 1) for number in range(portions)]
 
     def _make(
         self, samples: NDArray[np.int64], alterations: Alterations, step: int, rows: NDArray[np.int64], last: bool
     ) -> Batch:
         start = step * self.batch
-        here = rows if len(rows) else np.zeros(1, np.int64)  # somebody has to be there when gradients are averaged
-        size, which, done = self.images.patch, samples[start + here], alterations.choose(start + here)
+        portion = rows if len(rows) else np.zeros(1, np.int64)  # somebody has to be there when gradients are averaged
+        parts = _divided(portion, self.parts, self.group)
+        own = start + (parts[self.part] if len(parts[self.part]) else portion[:1])
+        size, which, done = self.images.patch, samples[own], alterations.choose(own)
         patches = torch.empty((len(which), size, size, 3), dtype=torch.uint8, pin_memory=self.pinned)
         self.squares.patches(which, done.corners, patches.numpy())
-        whole = min(self.batch, len(samples) - start)
-        return Batch(patches, done, self.squares.labels[which], which, int(here[0]), len(rows), whole, last)
+        return Batch(
+            patches, done, which, self.squares.labels[samples[start + portion]], int(portion[0]),
+            tuple(len(each) for each in parts), self.part, len(rows), min(self.batch, len(samples) - start), last,
+        )  # fmt: skip
+
+
+def _divided(rows: NDArray[np.int64], parts: int, group: int) -> list[NDArray[np.int64]]:
+    """Equal parts, but for one group, each of whole groups; the larger ones first, some perhaps empty."""
+    starts = np.array_split(np.arange(0, len(rows), group), parts)
+    return [rows[each[0] : each[-1] + group] if len(each) else rows[:0] for each in starts]

@@ -6,9 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from alexnet.network.layers import Meeting
+from alexnet.network.batch_norm import BatchNormalized
+from alexnet.network.layers import Gathering, Meeting
 from alexnet.network.lineages import Lineage, lineage
-from alexnet.network.operations import BatchNormalized, DroppedOut, Learned, Masks, Operation, operation, stages
+from alexnet.network.operations import (
+    DroppedOut,
+    Gathered,
+    Learned,
+    Masks,
+    Operation,
+    operation,
+    stages,
+)
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
@@ -109,12 +118,17 @@ class AlexNet(nn.Module):
     def _output(self, number: int, x: Tensor, masks: Masks | None) -> Tensor:
         """What the layer of that number makes of `x`."""
         module = self._module(number)
-        if isinstance(module, DroppedOut) and masks and self.training:
-            place = number - sum(isinstance(layer, Meeting) for layer in self.lineage.layers[:number])
-            seed = torch_seed(masks.seed, Purpose.DROPOUT, masks.step, place)  # as in the undivided network
-            dropped: Tensor = module(x, seed, masks.row, masks.tower)
-            return dropped
-        output: Tensor = module(x, masks.weight) if isinstance(module, BatchNormalized) and masks else module(x)
+        given: tuple[object, ...] = ()
+        if masks and self.training:
+            if isinstance(module, DroppedOut):
+                place = number - sum(isinstance(layer, Meeting | Gathering) for layer in self.lineage.layers[:number])
+                seed = torch_seed(masks.seed, Purpose.DROPOUT, masks.step, place)  # as in the undivided network
+                given = seed, masks.row, masks.tower
+            elif isinstance(module, BatchNormalized):
+                given = (masks.weight,)
+            elif isinstance(module, Gathered):
+                given = (masks.counts,)
+        output: Tensor = module(x, *given)
         return output
 
     def _store(self, place: str, module: nn.Module) -> None:

@@ -235,6 +235,16 @@ class Meeting(Layer):
 
 
 @dataclass(frozen=True)
+class Gathering(Layer):
+    """The images of `parts` processes, each of which has computed its own up to here, laid end to end.
+
+    From here on each computes its share of the units for all of them: the hybrid of "One weird trick" (2014).
+    """
+
+    parts: int = 2
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the layer table."""
 

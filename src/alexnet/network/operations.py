@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from alexnet.kernels.after_convolution import Following
 from alexnet.kernels.dropout import dropped
 from alexnet.kernels.within_map import within_map
+from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import (
     AveragePool,
     BatchNorm,
@@ -21,6 +22,7 @@ from alexnet.network.layers import (
     Dropout,
     FanIn,
     FullyConnected,
+    Gathering,
     Layer,
     LocallyConnected,
     MaxPool,
@@ -182,17 +184,31 @@ class Met(nn.Module):
         return self.meet(x, self.layer.added)
 
 
-def _alone(x: Tensor, added: bool) -> Tensor:
+def _alone(x: Tensor, *_: object) -> Tensor:
     raise RuntimeError("a tower by itself has nobody to meet; Towers.network gives it the others")
+
+
+class Gathered(nn.Module):
+    """The other processes' images laid behind and before this one's. In the test form all have the same images."""
+
+    def __init__(self, layer: Gathering) -> None:
+        super().__init__()
+        self.layer = layer
+        self.gather: Callable[[Tensor, tuple[int, ...]], Tensor] = _alone
+
+    def forward(self, x: Tensor, counts: tuple[int, ...] = ()) -> Tensor:
+        """float[N, ...] -> float[sum of counts, ...]; how many of each process's images count, in order of rank."""
+        return self.gather(x, counts) if self.training else x
 
 
 class Masks(NamedTuple):
     """Which dropout masks, and which part of the batch and of the network is here.
 
     seed, step   the masks are a function of them and the layer
-    row          the first image that is here, in the batch
+    row          the first image that is here, in the batch; in a hybrid, that the processes have between them
     tower        which equal share of the activities is here
     weight       what share of the whole batch the images are that are here; 0 where they do not count
+    counts       in a hybrid, how many images each process has of those that are computed together
     """
 
     seed: int
@@ -200,6 +216,7 @@ class Masks(NamedTuple):
     row: int = 0
     tower: int = 0
     weight: float = 1.0
+    counts: tuple[int, ...] = ()
 
 
 class DroppedOut(nn.Module):
@@ -208,6 +225,7 @@ class DroppedOut(nn.Module):
     def __init__(self, layer: Dropout) -> None:
         super().__init__()
         self.layer = layer
+        self.divided = True  # whether a tower has its share of the activities, or all of them
 
     def forward(self, x: Tensor, seed: int | None = None, row: int = 0, tower: int = 0) -> Tensor:
         """float[N, ...] -> the same; the mask is a function of `seed`, which PyTorch's global generator draws if need
@@ -218,52 +236,8 @@ class DroppedOut(nn.Module):
         if seed is None:
             seed = int(torch.randint(2**62, ()))
         scale = 1 / keep if self.layer.rescaled else 1.0
-        return dropped(x, keep=keep, scale=scale, seed=seed, row=row, column=tower * x[0].numel())
-
-
-class BatchNormalized(nn.Module):
-    """Each map without its mean and deviation.
-
-    mean, variance   float32[C]      moving averages, which judging goes by
-    moments          float32[2, C]   mean and variance of the batch that is being learned from, as far as it was here;
-                                     no buffer, since those are the same in every process
-    """
-
-    mean: Tensor
-    variance: Tensor
-    moments: Tensor | float
-
-    def __init__(self, layer: BatchNorm, shape: Shape) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("mean", torch.zeros(shape[0]))
-        self.register_buffer("variance", torch.ones(shape[0]))
-        self.moments = 0.0
-
-    def forward(self, x: Tensor, weight: float | None = None) -> Tensor:
-        """float[N, C, H, W] -> the same.
-
-        weight   the share of the batch that is here, of which somebody will say `settle`; None: this is all of it
-        """
-        layer = self.layer
-        if not self.training:
-            return F.batch_norm(x, self.mean, self.variance, eps=layer.epsilon)
-        normalized = []
-        for group in x.split(layer.images):
-            own = self.mean.new_zeros(2, len(self.mean))
-            normalized.append(F.batch_norm(group, own[0], own[1], training=True, momentum=1, eps=layer.epsilon))
-            self.moments = self.moments + own * ((1.0 if weight is None else weight) * len(group) / len(x))
-        if weight is None:
-            self.settle(torch.as_tensor(self.moments))
-        return torch.cat(normalized)
-
-    @torch.no_grad()
-    def settle(self, moments: Tensor, step: int | None = None) -> None:
-        """Take the batch's moments into the moving averages: their plain mean at first, where `step` is given."""
-        new = max(1 - self.layer.kept, 0 if step is None else 1 / (step + 1))
-        self.mean.lerp_(moments[0], new)
-        self.variance.lerp_(moments[1], new)
-        self.moments = 0.0
+        column = tower * x[0].numel() if self.divided else 0
+        return dropped(x, keep=keep, scale=scale, seed=seed, row=row, column=column)
 
 
 def operation(layer: Layer, shape: Shape) -> nn.Module:
@@ -281,5 +255,7 @@ def operation(layer: Layer, shape: Shape) -> nn.Module:
             return BatchNormalized(layer, shape)
         case Meeting():
             return Met(layer)
+        case Gathering():
+            return Gathered(layer)
         case _:
             return Operation(layer)

@@ -3,12 +3,15 @@
 A tower is a network of its own: the lineage's table with its share of the kernels, and a `Meeting` before each layer
 that reads what other towers computed. Parameters are divided along their first dimension, so a tower's weights are a
 slice of the whole network's, and the whole network's are the towers' laid end to end.
+
+The same author's later hybrid ("One weird trick", 2014) divides the fully connected layers alone, over any number of
+processes: each computes the layers before them for its own part of the batch, and a `Gathering` brings all of it to
+every one.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,14 +20,17 @@ from torch import distributed as dist
 from alexnet.network.alexnet import AlexNet, initial_values
 from alexnet.network.layers import (
     Convolution,
+    Dropout,
     FullyConnected,
+    Gathering,
     Layer,
     LocallyConnected,
     Meeting,
     NormAcrossMaps,
 )
 from alexnet.network.lineages import Lineage
-from alexnet.network.operations import Met
+from alexnet.network.meetings import Gather, Meet
+from alexnet.network.operations import DroppedOut, Gathered, Met
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import Ranks
 
@@ -75,11 +81,40 @@ def _divided(whole: Lineage, towers: int) -> Iterator[Layer]:
         yield Meeting("logits", towers, added=False)
 
 
-def _share(whole: Lineage, layer: Convolution | FullyConnected, towers: int) -> Layer:
+def hybrid_of(whole: Lineage, parts: int) -> Lineage:
+    """What each of `parts` processes has of a network whose fully connected layers alone are divided over them.
+
+    Raises UsageError for a lineage that cannot be divided.
+    """
+    return replace(whole, layers=tuple(_connected_divided(whole, parts))) if parts > 1 else whole
+
+
+def _connected_divided(whole: Lineage, parts: int) -> Iterator[Layer]:
+    gathered = everywhere = False  # whether all images are here; whether all units of the layer below are
+    last = whole.layers[-1]
+    for layer in whole.layers:
+        if isinstance(layer, FullyConnected | Dropout) and not gathered:
+            yield Gathering("gathered", parts)
+            gathered = everywhere = True
+        if isinstance(layer, FullyConnected):
+            whole_here = layer is last and whole.classes % parts != 0
+            if not everywhere:
+                yield Meeting(f"before_{layer.name}", parts, added=not whole_here)
+            yield layer if whole_here else _share(whole, layer, parts, "connected")
+            everywhere = whole_here
+        elif isinstance(layer, LocallyConnected | Convolution) and gathered:
+            raise UsageError(f"--parallel.connected: {layer.name} of {whole.name} stands behind a dropout")
+        else:
+            yield layer
+    if not everywhere:
+        yield Meeting("logits", parts, added=False)
+
+
+def _share(whole: Lineage, layer: Convolution | FullyConnected, towers: int, option: str = "towers") -> Layer:
     units = layer.kernels if isinstance(layer, Convolution) else layer.outputs
     if units % towers:
         raise UsageError(
-            f"--parallel.towers: {layer.name} of {whole.name} cannot be divided into {towers} equal shares"
+            f"--parallel.{option}: {layer.name} of {whole.name} cannot be divided into {towers} equal shares"
         )
     if isinstance(layer, Convolution):
         return replace(layer, kernels=units // towers)
@@ -89,34 +124,65 @@ def _share(whole: Lineage, layer: Convolution | FullyConnected, towers: int) -> 
 class Towers:
     """How a network lies over the processes: what is here, and where the rest is.
 
+    hybrid   whether the fully connected layers alone are divided
+
     >>> Towers(lineage("paper"), ALONE).network(seed=0)  # in one process, the whole network
     """
 
-    def __init__(self, whole: Lineage, ranks: Ranks) -> None:
-        self.lineage, self.ranks = whole, ranks
-        self.here = tower_of(whole, ranks.towers)
+    def __init__(self, whole: Lineage, ranks: Ranks, hybrid: bool = False) -> None:
+        self.lineage, self.ranks, self.hybrid = whole, ranks, hybrid and ranks.towers > 1
+        self.here = (hybrid_of if self.hybrid else tower_of)(whole, ranks.towers)
         outputs = {row.layer.name: row.output for row in whole.table()}
-        self._divided = {row.layer.name for row in self.here.table() if row.output != outputs.get(row.layer.name)}
+        self._divided = {
+            getattr(row.layer, "stored_as", "") or row.layer.name
+            for row in self.here.table()
+            if row.output != outputs.get(row.layer.name)
+        }
 
     def network(self, seed: int) -> AlexNet:
         """What is here of the network that `seed` gives."""
         network = AlexNet(self.here, seed=seed)
         if self.ranks.towers > 1:
             self._connect(network)
+            places = dict(network.steps)
             for number, (name, layer) in enumerate(network.learned()):
-                share = (self.ranks.tower, self.ranks.towers) if name in self._divided else ()
+                share = (self.ranks.tower, self.ranks.towers) if places[name] in self._divided else ()
                 layer.set_initial_values(initial_values(seed, number), *share)
         return network
 
     def _connect(self, tower: AlexNet) -> None:
+        for name, place in tower.steps:
+            module = tower.get_submodule(place)
+            if isinstance(module, DroppedOut):
+                module.divided = name in self._divided
+            elif isinstance(module, Met):
+                module.meet = Meet(self._group())
+            elif isinstance(module, Gathered):
+                module.gather = Gather(self._group())
+
+    def _group(self) -> dist.ProcessGroup:
         assert self.ranks.mesh is not None
-        for module in tower.modules():
-            if isinstance(module, Met):
-                module.meet = Meet(self.ranks.mesh.get_group("tower"))
+        return self.ranks.mesh.get_group("tower")
 
     def divides(self, name: str) -> bool:
-        """Whether the tensor of that name is divided; no lineage of several towers stores a layer elsewhere."""
+        """Whether the tensor of that name is divided."""
         return name.rpartition(".")[0] in self._divided
+
+    def add_up_gradients(self, network: AlexNet) -> None:
+        """In a hybrid, of the layers that each process computed for its own images: the sums over all of them."""
+        names = [layer.name for layer in self.here.layers]
+        before = set(names[: names.index("gathered")]) if self.hybrid else set()
+        for name, layer in network.learned() if before else ():
+            for parameter in layer.parameters() if name in before else ():
+                assert parameter.grad is not None
+                dist.all_reduce(parameter.grad, group=self._group())
+
+    def over_images(self, numbers: Tensor) -> Tensor:
+        """The sum over all processes that compute the first layers for images of their own, in place."""
+        self.ranks.total(numbers)
+        if self.hybrid:
+            dist.all_reduce(numbers, group=self._group())
+        return numbers
 
     def shapes(self, own: Mapping[str, Tensor]) -> dict[str, torch.Size]:
         """The shape of each of the whole network's tensors, by name, given this process's."""
@@ -130,10 +196,9 @@ class Towers:
         """Sums over whole tensors, by the tensor's name, given those over this process's parts; of one shape."""
         if self.ranks.towers == 1:
             return dict(parts)
-        assert self.ranks.mesh is not None
         own = [part if self.divides(name) or not self.ranks.tower else part * 0 for name, part in parts.items()]
         sums = torch.stack(own)
-        dist.all_reduce(sums, group=self.ranks.mesh.get_group("tower"))
+        dist.all_reduce(sums, group=self._group())
         return dict(zip(parts, sums, strict=True))
 
     def handed_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -160,48 +225,17 @@ class Towers:
         return found
 
 
-def exchanged(whole: Lineage, towers: int) -> dict[str, tuple[int, int]]:
-    """How many numbers each tower is sent for each image, forward and backward, by the meeting."""
-    table = tower_of(whole, towers).table()
-    found = {}
-    for row in table:
+def exchanged(here: Lineage) -> dict[str, tuple[float, float]]:
+    """How many numbers each process is sent for each image, forward and backward, by the layer.
+
+    here   what `tower_of` or `hybrid_of` gives
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for row in here.table():
         if isinstance(row.layer, Meeting):
-            numbers = (towers - 1) * prod(row.input)
+            numbers = (row.layer.towers - 1) * prod(row.input)
             found[row.layer.name] = numbers, numbers if row.layer.added else 0
+        elif isinstance(row.layer, Gathering):
+            own = prod(row.input) * (1 - 1 / row.layer.parts)  # a part of the images is here already
+            found[row.layer.name] = own, own
     return found
-
-
-class Meet:
-    """Lays the towers' activities side by side: one exchange forward, and one of gradients backward."""
-
-    def __init__(self, group: dist.ProcessGroup) -> None:
-        self.group = group
-
-    def __call__(self, x: Tensor, added: bool) -> Tensor:
-        """float[N, C, ...] of this tower -> float[N, towers * C, ...]."""
-        beside: Tensor = _Beside.apply(x, self.group, added)
-        return beside
-
-
-class _Beside(torch.autograd.Function):
-    """Each number travels once. (DTensor says the same in a line, but gloo's reduce-scatter sends all to everybody.)"""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, added: bool) -> Tensor:  # type: ignore[override]
-        ctx.rest = group, added
-        own = x.movedim(1, -1).contiguous()  # maps last, as they lie in memory
-        every = own.new_empty(dist.get_world_size(group), *own.shape)
-        dist.all_gather(list(every), own, group)
-        return every.movedim(0, -2).flatten(-2).movedim(-1, 1)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        group, added = ctx.rest
-        towers, here = dist.get_world_size(group), dist.get_rank(group)
-        shares = g.movedim(1, -1).unflatten(-1, (towers, -1))
-        if not added:  # every tower computed the same gradient, of all
-            return shares[..., here, :].movedim(-1, 1), None, None
-        sent = shares.movedim(-2, 0).contiguous()
-        received = torch.empty_like(sent)
-        dist.all_to_all_single(received, sent, group=group)
-        return received.sum(0).movedim(-1, 1), None, None

@@ -77,7 +77,7 @@ class Ranks:
         if self.world % towers:
             command = f"torchrun --nproc-per-node {towers} -m -- alexnet train ..."
             raise UsageError(
-                f"--parallel.towers: {towers} towers need a multiple of {towers} processes, and there "
+                f"--parallel: a network divided over {towers} needs a multiple of {towers} processes, and there "
                 f"{'is one' if self.world == 1 else f'are {self.world}'}; start them with: {command}"
             )
         if not dist.is_initialized():

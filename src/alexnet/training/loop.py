@@ -75,7 +75,8 @@ class Training:
         self.network, self.update = self.step.network, self.step.update
         self.batches = Batches(
             training, images, statistics, recipe.seed, recipe.learning.batch,
-            rank=self.ranks.share, ranks=self.ranks.shares, portion=recipe.parallel.portion,
+            rank=self.ranks.share, ranks=self.ranks.shares, part=self.ranks.tower if towers.hybrid else 0,
+            parts=self.ranks.towers if towers.hybrid else 1, portion=recipe.parallel.portion,
             group=towers.lineage.group, pinned=machine.device.type == "cuda",
         )  # fmt: skip
         self.total_steps = recipe.learning.epochs * len(self.batches)

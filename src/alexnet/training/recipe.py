@@ -87,11 +87,14 @@ class Learning:
 class Parallel:
     """Section 3.2: how a run lies over processes. Any layout goes on with what another one saved.
 
-    towers    processes that each network's towers are divided over; torchrun starts them
-    portion   images that a process computes at a time; 0: its whole share of the batch. The gradient is the batch's
+    towers      processes that each network's towers are divided over; torchrun starts them
+    connected   processes that the fully connected layers alone are divided over, each with a part of the images before
+                them ("One weird trick", 2014)
+    portion     images that a process computes at a time; 0: its whole share of the batch. The gradient is the batch's
     """
 
     towers: int = 1
+    connected: int = 1
     portion: int = 0
 
 
@@ -135,6 +138,11 @@ class Recipe:
             ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),
             ("images.colour_until", images.colour_until >= 0, "is at least 0"),
             ("parallel.towers", self.parallel.towers >= 1, "is at least 1"),
+            (
+                "parallel.connected",
+                self.parallel.connected >= 1 and 1 in (self.parallel.towers, self.parallel.connected),
+                "is at least 1, and 1 where there are several towers: they divide the fully connected layers too",
+            ),
             (
                 "parallel.portion",
                 self.parallel.portion >= 0 and self.parallel.portion % table.group == 0,

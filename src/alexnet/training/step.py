@@ -10,7 +10,8 @@ from alexnet.data.augment import Images
 from alexnet.data.batches import Batch
 from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
-from alexnet.network.operations import BatchNormalized, Masks
+from alexnet.network.batch_norm import BatchNormalized
+from alexnet.network.operations import Masks
 from alexnet.network.towers import Towers
 from alexnet.runtime.devices import Machine
 from alexnet.training.recipe import Recipe
@@ -23,7 +24,7 @@ class Step:
     def __init__(
         self, recipe: Recipe, towers: Towers, images: Images, statistics: Statistics, machine: Machine
     ) -> None:
-        self.seed, self.machine, self.ranks = recipe.seed, machine, towers.ranks
+        self.seed, self.machine, self.towers, self.ranks = recipe.seed, machine, towers, towers.ranks
         network = towers.network(recipe.seed)
         self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
@@ -50,20 +51,20 @@ class Step:
             parameter.grad = self._sums.pop(name).to(parameter.dtype)  # where backward adds its own
         losses = [*self._losses, self._backward(portion, number)]
         self._losses = []
+        self.towers.add_up_gradients(self.network)
         self.update.step(rate)
         for layer in self.normalized:
-            layer.settle(self.ranks.total(torch.as_tensor(layer.moments)), number)
+            layer.settle(self.towers.over_images(torch.as_tensor(layer.moments)), number)
         return torch.stack(losses).sum()
 
     def _backward(self, portion: Batch, number: int) -> Tensor:
-        weight = portion.counted / portion.whole
         with self.machine.precision():
-            masks = Masks(self.seed, number, portion.row, self.ranks.tower, weight)
+            masks = Masks(self.seed, number, portion.row, self.ranks.tower, portion.own_weight, portion.counts)
             # Nothing here holds the images: the first layer keeps what it needs of them.
             logits = self.shared(self.shown(portion.patches, portion.done).to(self.machine.products), masks)
         labels = torch.from_numpy(portion.labels).to(logits.device)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
-        loss = F.cross_entropy(logits.float(), labels) * weight
+        loss = F.cross_entropy(logits.float(), labels) * portion.weight
         (loss * self.ranks.shares).backward()
         return loss.detach()
 

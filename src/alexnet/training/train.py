@@ -46,7 +46,7 @@ def train(
     ranks that do not agree about what is to be done; and whatever `Training.run` raises.
     """
     recipe.check()
-    ranks = ranks.divided(recipe.parallel.towers)
+    ranks = ranks.divided(max(recipe.parallel.towers, recipe.parallel.connected))
     check_learnable(dataset)
     machine = this_machine()
     ranks.agree({
@@ -104,7 +104,8 @@ def _train(
         _compare_machines(folder.read_json("environment.json"), now, display)
     elif ranks.first:
         _begin(folder, recipe, dataset, held_out, measured, now)
-    run = Training(recipe, Towers(table, ranks), training, held_out, measured, machine, folder, display)
+    towers = Towers(table, ranks, hybrid=recipe.parallel.connected > 1)
+    run = Training(recipe, towers, training, held_out, measured, machine, folder, display)
     start = checkpoint.newest(folder.checkpoints, display.say) if ranks.first else None
     if start := ranks.from_first(start and str(start)):
         run.resume(Path(start))
