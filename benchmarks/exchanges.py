@@ -10,7 +10,6 @@ from alexnet.network.layers import FullyConnected
 from alexnet.network.lineages import Lineage
 from alexnet.network.towers import exchanged, hybrid_of, tower_of
 
-
 SMALL = 100  # bytes of what ranks agree about after each step
 
 

@@ -1,11 +1,12 @@
 """What working together costs: layouts of the same batch over processes, interleaved; bytes; memory.
 
-    python benchmarks/parallel.py [--lineage paper] [--batch 128] [--repeats 20] [--layouts one towers data ...]
+    python benchmarks/parallel.py [--lineage paper] [--batch 128] [--repeats 20] [--layouts one towers ...] [--gigabits 1]
 
 Each layout is a set of processes of its own, each of which takes the step of `alexnet train` on pictures made up
 beforehand; one layout computes at a time. `one` has two threads, the others one for each process. Bytes are counted
 where tensors are handed to the process group, and compared with the formula; where the machine lets us have a network
-of our own, also on its loopback device. Last line: one JSON object.
+of our own, also on its loopback device, which can be slowed down to so many gigabits a second. Last line: one JSON
+object.
 """
 
 import argparse
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--layouts", nargs="*", default=list(LAYOUTS))
+    parser.add_argument("--gigabits", type=float, help="of a loopback device of our own, which all processes share")
     parser.add_argument("--member", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--own-network", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -189,7 +191,9 @@ def main() -> None:
     if not options.own_network and shutil.which("unshare") and shutil.which("ip"):
         words = " ".join([sys.executable, *sys.argv, "--own-network"])
         if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0:
-            os.execvp("unshare", ["unshare", "--net", "sh", "-c", f"ip link set lo up && exec {words}"])
+            slow = f"tc qdisc add dev lo root tbf rate {options.gigabits}gbit burst 1mb latency 100ms &&"
+            begin = f"ip link set lo up && {slow if options.gigabits else ''} exec {words}"
+            os.execvp("unshare", ["unshare", "--net", "sh", "-c", begin])
     machine = this_machine()
     layouts = {name: Processes(name, options.lineage, options.batch) for name in options.layouts}
     for layout in layouts.values():
@@ -234,8 +238,8 @@ def main() -> None:
             f"({each['held_mb'] / one['held_mb']:.1%} of one), resident {each['resident_mb']:,.0f}, of which "
             f"{each['resident_before_mb']:,.0f} before"
         )
-    print(json.dumps(environment(machine) | {"lineage": options.lineage, "batch": options.batch,
-                                             "repeats": options.repeats} | found))  # fmt: skip
+    asked = {name: getattr(options, name) for name in ("lineage", "batch", "repeats", "gigabits")}
+    print(json.dumps(environment(machine) | asked | found))
 
 
 if __name__ == "__main__":
