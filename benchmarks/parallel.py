@@ -1,6 +1,6 @@
 """What working together costs: layouts of the same batch over processes, interleaved; bytes; memory.
 
-    python benchmarks/parallel.py [--lineage paper] [--batch 128] [--repeats 20] [--layouts one towers ...] [--gigabits 1]
+    python benchmarks/parallel.py [--lineage paper] [--batch 128] [--repeats 20] [--layouts one ...] [--gigabits 1]
 
 Each layout is a set of processes of its own, each of which takes the step of `alexnet train` on pictures made up
 beforehand; one layout computes at a time. `one` has two threads, the others one for each process. Bytes are counted

@@ -15,7 +15,7 @@ from alexnet.network.layers import Convolution, FullyConnected
 from alexnet.network.lineages import Lineage, lineage
 
 PRELOADED = ["alexnet.training.train", "alexnet.runtime.pulse", "alexnet.command_line.train"]
-LIMIT = 300  # seconds: a hang is a failure, not a pause
+LIMIT = float(os.environ.get("ALEXNET_TEST_LIMIT", "300"))  # seconds: a hang is a failure, not a pause
 
 context = get_context("forkserver")
 context.set_forkserver_preload(PRELOADED)

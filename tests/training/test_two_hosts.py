@@ -16,9 +16,7 @@ from resuming import differing, left
 
 HOSTS = ("alexnet-a", "alexnet-b")
 ADDRESSES = ("10.73.0.1", "10.73.0.2")
-STATED = (
-    150.0  # seconds: 30 of silence, 5 of grace, torchrun's 30 for a frozen process; 100 until a link counts as dead
-)
+STATED = 150.0  # seconds: 30 of silence, 5 of grace, torchrun's 30 for a frozen process; 100 until a link is dead
 RETRIES = 8  # of a packet that nobody acknowledges: 100 s, the least that RFC 1122 advises; Linux has 15, 924 s
 
 pytestmark = pytest.mark.skipif(

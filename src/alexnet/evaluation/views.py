@@ -48,7 +48,7 @@ def probabilities(
     network.eval()
     looked_at = views(images, count)
     with machine.precision():
-        logits = _logits(network, torch.from_numpy(squares).to(machine.device), images, statistics, looked_at)
+        logits = _logits(network, torch.from_numpy(squares).to(machine.device), images, statistics, looked_at, machine)
         total = sum((torch.softmax(each.float(), 1) for each in logits), start=torch.zeros(()))
     if not torch.isfinite(total).all():
         raise DivergedError("the network's probabilities: not finite; train again with a smaller --learning.rate")
@@ -56,7 +56,7 @@ def probabilities(
 
 
 def _logits(
-    network: AlexNet, whole: Tensor, images: Images, statistics: Statistics, looked_at: list[View]
+    network: AlexNet, whole: Tensor, images: Images, statistics: Statistics, looked_at: list[View], machine: Machine
 ) -> Iterator[Tensor]:
     """Of each view, in any order; what views share is computed once, where their mean is that of their own place."""
     corners = [corner for corner, mirrored in looked_at if not mirrored]
@@ -65,10 +65,10 @@ def _logits(
         shown = Presentation(images, statistics, whole.device)
         for (top, left), mirrored in looked_at:
             patches = whole[:, top : top + images.patch, left : left + images.patch]
-            yield network(shown(patches, view(images, len(whole), (top, left), mirrored)))
+            yield network(shown(patches, view(images, len(whole), (top, left), mirrored)).to(machine.sums))
         return
     shown = Presentation(replace(images, patch=images.side), statistics, whole.device)
     for mirrored in sorted({mirrored for _, mirrored in looked_at}):
         # The corners of a square lie in the mirrored one as in the square itself.
-        seen = shown(whole, view(images, len(whole), (0, 0), mirrored))
+        seen = shown(whole, view(images, len(whole), (0, 0), mirrored)).to(machine.sums)
         yield from logits_of_views(network, shared, seen, images.patch, corners)

@@ -15,7 +15,6 @@ from math import prod
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from alexnet.network.alexnet import AlexNet, initial_values
 from alexnet.network.layers import (
@@ -151,18 +150,16 @@ class Towers:
         return network
 
     def _connect(self, tower: AlexNet) -> None:
+        assert self.ranks.mesh is not None
+        group = self.ranks.mesh.get_group("tower")
         for name, place in tower.steps:
             module = tower.get_submodule(place)
             if isinstance(module, DroppedOut):
                 module.divided = name in self._divided
             elif isinstance(module, Met):
-                module.meet = Meet(self._group())
+                module.meet = Meet(group)
             elif isinstance(module, Gathered):
-                module.gather = Gather(self._group())
-
-    def _group(self) -> dist.ProcessGroup:
-        assert self.ranks.mesh is not None
-        return self.ranks.mesh.get_group("tower")
+                module.gather = Gather(group)
 
     def divides(self, name: str) -> bool:
         """Whether the tensor of that name is divided."""
@@ -175,14 +172,12 @@ class Towers:
         for name, layer in network.learned() if before else ():
             for parameter in layer.parameters() if name in before else ():
                 assert parameter.grad is not None
-                dist.all_reduce(parameter.grad, group=self._group())
+                self.ranks.over_towers(parameter.grad)
 
     def over_images(self, numbers: Tensor) -> Tensor:
         """The sum over all processes that compute the first layers for images of their own, in place."""
         self.ranks.total(numbers)
-        if self.hybrid:
-            dist.all_reduce(numbers, group=self._group())
-        return numbers
+        return self.ranks.over_towers(numbers) if self.hybrid else numbers
 
     def shapes(self, own: Mapping[str, Tensor]) -> dict[str, torch.Size]:
         """The shape of each of the whole network's tensors, by name, given this process's."""
@@ -197,18 +192,16 @@ class Towers:
         if self.ranks.towers == 1:
             return dict(parts)
         own = [part if self.divides(name) or not self.ranks.tower else part * 0 for name, part in parts.items()]
-        sums = torch.stack(own)
-        dist.all_reduce(sums, group=self._group())
-        return dict(zip(parts, sums, strict=True))
+        return dict(zip(parts, self.ranks.over_towers(torch.stack(own)), strict=True))
 
     def handed_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's part of the whole network's tensors, named as its own are; float32, rank 0 has them all.
+        """This process's part of the whole network's tensors, named and of kinds as its own are; rank 0 has them all.
 
         Raises KeyError for those of another network.
         """
         parts = {}
         for name, shape in self.shapes(own).items():
-            tensor = whole[name] if self.ranks.first else torch.empty(shape)
+            tensor = whole[name] if self.ranks.first else torch.empty(shape, dtype=own[name].dtype)
             self.ranks.spread(tensor)
             parts[name] = tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor
         return parts

@@ -16,11 +16,19 @@ PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "scikit-learn"
 
 @dataclass(frozen=True)
 class Machine:
-    """One device and the precision of its products; weights and sums are float32 everywhere."""
+    """One device and the precision of its products; weights and sums are float32 everywhere.
+
+    With torch.float64 everything is float64: nobody's choice for speed, and the witness for layouts.
+    """
 
     device: torch.device
     products: torch.dtype
     reason: str
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The kind of weights, sums and the loss."""
+        return torch.promote_types(self.products, torch.float32)
 
     @contextmanager
     def precision(self) -> Iterator[None]:

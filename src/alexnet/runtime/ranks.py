@@ -117,6 +117,13 @@ class Ranks:
             dist.all_reduce(numbers, group=self.mesh.get_group("data"))
         return numbers
 
+    def over_towers(self, numbers: Tensor) -> Tensor:
+        """The sum over the processes that have one network between them, in place."""
+        if self.towers > 1:
+            assert self.mesh is not None
+            dist.all_reduce(numbers, group=self.mesh.get_group("tower"))
+        return numbers
+
     def from_first(self, value: Any) -> Any:
         """What rank 0 gives, on every rank; anything that JSON can hold."""
         if self.world == 1:

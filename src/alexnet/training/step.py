@@ -25,8 +25,8 @@ class Step:
         self, recipe: Recipe, towers: Towers, images: Images, statistics: Statistics, machine: Machine
     ) -> None:
         self.seed, self.machine, self.towers, self.ranks = recipe.seed, machine, towers, towers.ranks
-        network = towers.network(recipe.seed)
-        self.network = network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network, kind = towers.network(recipe.seed), {"dtype": machine.sums, "memory_format": torch.channels_last}
+        self.network = network.to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
         self.shared = self.ranks.together(self.network)
         self.shown = Presentation(images, statistics, machine.device)
@@ -64,7 +64,7 @@ class Step:
             logits = self.shared(self.shown(portion.patches, portion.done).to(self.machine.products), masks)
         labels = torch.from_numpy(portion.labels).to(logits.device)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
-        loss = F.cross_entropy(logits.float(), labels) * portion.weight
+        loss = F.cross_entropy(logits.to(self.machine.sums), labels) * portion.weight
         (loss * self.ranks.shares).backward()
         return loss.detach()
 
@@ -72,7 +72,7 @@ class Step:
         """Add a portion's gradients to those of the portions before it."""
         for name, parameter in self.network.named_parameters():
             assert parameter.grad is not None
-            wide = parameter.grad.to(torch.promote_types(parameter.grad.dtype, torch.float32))
+            wide = parameter.grad.to(self.machine.sums)
             self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 
     def _by_itself(self) -> AbstractContextManager[None]:
