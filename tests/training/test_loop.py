@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from dataclasses import replace
 from itertools import islice
 
@@ -84,7 +85,34 @@ def test_each_step_draws_its_own_dropout_masks_also_after_resuming(recipe, datas
             lambda network, given: drawn.append(given[1]) if network.training else None
         )
         assert stopped(run) == bool(stop)
-    assert drawn == [(recipe.seed, step, 0, 0, 1) for step in range(STEPS)]
+    assert [masks[:4] for masks in drawn] == [(recipe.seed, step, 0, 0) for step in range(STEPS)]
+
+
+class Signalled:
+    """A step during whose `number`th portion, from 1, a signal comes."""
+
+    def __init__(self, run, number):
+        self.run, self.step, self.left = run, run.step, number
+
+    def __call__(self, *what):
+        self.left -= 1
+        if self.left == 0:
+            self.run.interruption.signal_number = signal.SIGTERM
+        return self.step(*what)
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 8])
+def test_stopped_between_portions_it_stands_at_the_last_whole_step(recipe, dataset, lineage, tmp_path, number):
+    """Portions of four of a batch of eight are two; what was computed of a batch is forgotten, and computed again."""
+    portioned = recipe.altered({"parallel.portion": "4"})
+    assert not stopped(begin(portioned, dataset, tmp_path / "straight", Watching(), lineage))
+    run = begin(portioned, dataset, tmp_path / "run", Watching(), lineage)
+    assert len(run.batches) * 2 == sum(1 for _ in run.batches.epoch(0))
+    run.step = Signalled(run, number)
+    assert stopped(run)
+    assert left(tmp_path / "run")["state"]["step"] == number // 2
+    assert not stopped(begin(portioned, dataset, tmp_path / "run", Watching(), lineage))
+    assert differing(left(tmp_path / "run"), left(tmp_path / "straight")) == []
 
 
 class Unseeked(Batches):

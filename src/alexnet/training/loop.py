@@ -30,6 +30,7 @@ from alexnet.training.step import Step
 LINES_AN_EPOCH = 20  # of the journal
 LOOK_SECONDS = 1.0  # a look at the losses waits for the device, which has other steps to do meanwhile
 SAVE_SECONDS = 600.0  # at the latest; every epoch's end saves too
+SLOW_SECONDS = 5.0  # a step that takes longer shows its portions
 FLAT_STEPS = 200  # this long within FLAT of ln(classes) is worth a word
 FLAT = 0.01
 
@@ -112,7 +113,7 @@ class Training:
         self.display.begin(self.total_steps, len(self.batches))
         self.started, self.started_at = time.monotonic(), self.position.step
         self.line_started, self.waited, self.seen, self.saved_at = self.started, 0.0, 0, self.started
-        self.looked_at, self.line_steps = self.started, 0
+        self.looked_at, self.moved_at, self.line_steps = self.started, self.started, 0
         try:
             with self.interruption.watched():
                 while self.position.step < self.total_steps or len(self.position.errors) < self.recipe.learning.epochs:
@@ -168,7 +169,11 @@ class Training:
         """Whether the portion was a batch's last, and the weights moved."""
         loss = self.step(portion, self.position.step, self._rate)
         if loss is None:
+            if time.monotonic() > self.moved_at + SLOW_SECONDS:
+                here = -(-portion.whole // self.ranks.shares)
+                self.display.work(f"step {self.position.step + 1:,}", portion.row + len(portion.labels), here)
             return False
+        self.moved_at = time.monotonic()
         self.unseen.append(loss)
         self.position.step += 1
         self.seen += portion.whole

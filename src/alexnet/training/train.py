@@ -86,7 +86,11 @@ def _train(
     parameters = totals(table)["parameters"]
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}{ranks}")  # fmt: skip
-    for notice in (*dataset.notices, choice.notice(machine.device)):
+    batch = recipe.learning.batch
+    only = (
+        f"a batch of {batch:,} has room for all pictures: each epoch is one step; a smaller --learning.batch makes more"
+    )
+    for notice in (*dataset.notices, choice.notice(machine.device), only if batch > len(dataset.training) else None):
         if notice:
             display.say(notice)
     if dataset.shape and dataset.shape != recipe.images.shape:
