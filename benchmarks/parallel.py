@@ -28,7 +28,7 @@ import torch
 from torch.distributed import TCPStore
 
 from alexnet.data.augment import Alterations
-from alexnet.data.batches import Batch
+from alexnet.data.batches import Portion
 from alexnet.data.statistics import Statistics
 from alexnet.network.lineages import lineage
 from alexnet.network.towers import Towers
@@ -59,16 +59,15 @@ def member(name: str, which: str, size: int) -> None:
         towers = Towers(table, ranks, layout.hybrid)
         side, patch = recipe.images.side, recipe.images.patch
         share = np.array_split(np.arange(size), ranks.shares)[ranks.share]
-        parts = np.array_split(share, layout.over if layout.hybrid else 1)
-        part = ranks.tower if layout.hybrid else 0
-        own, counts = parts[part], tuple(len(each) for each in parts)
+        parts = np.array_split(share, towers.parts)
+        own, counts = parts[towers.part], tuple(len(each) for each in parts)
         random = np.random.default_rng(0)
         patches = random.integers(0, 256, (size, patch, patch, 3), dtype=np.uint8)[own]
         done = Alterations(np.zeros((size, 2), np.int64), random.random(size) < 0.5, np.zeros((size, 3), np.float32))
         labels = random.integers(0, table.classes, size)
-        batch = Batch(
-            torch.from_numpy(patches), done.choose(own), own, labels[share], int(share[0]), counts, part,
-            len(share), size, True,
+        batch = Portion(
+            torch.from_numpy(patches), done.choose(own), own, labels[share], int(share[0]), counts,
+            len(share) / size, len(own) / size, size, True,
         )  # fmt: skip
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
         before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()

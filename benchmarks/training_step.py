@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from alexnet.kernels import after_convolution, choice, dropout, within_map
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
-from alexnet.network.operations import Masks
+from alexnet.network.operations import Here
 from alexnet.runtime.devices import Machine, environment, this_machine
 from alexnet.training.recipe import Learning
 from alexnet.training.update import Update
@@ -38,7 +38,7 @@ def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor,
     def step(images: Tensor, labels: Tensor) -> Tensor:
         network.zero_grad(set_to_none=True)
         with machine.precision():
-            logits = network(images, Masks(0, 0))
+            logits = network(images, Here(0, 0))
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
         update.step(lambda layer, bias: 0.01)
@@ -66,7 +66,7 @@ def gradients(
     ):
         network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         with machine.precision():
-            loss = F.cross_entropy(network(images, Masks(0, 0)).float(), labels)
+            loss = F.cross_entropy(network(images, Here(0, 0)).float(), labels)
         loss.backward()
     return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alexnet.data.augment import Alterations, Images, drawn, order
-from alexnet.data.batches import Batch, Batches
+from alexnet.data.batches import Batches, Portion
 from alexnet.data.pictures import Pictures
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import statistics
@@ -108,9 +108,9 @@ def test_portions_of_shares_are_the_same_stream_and_every_rank_has_as_many(ranks
     ]  # fmt: skip
     for together in zip(*parts, strict=True):
         assert len({part.last for part in together}) == 1
-    for part in (part for own in parts for part in own if part.counted):
+    for part in (part for own in parts for part in own if part.weight):
         assert part.row % group == 0 and len(part.labels) <= portion, "a group is never divided"
-        assert len(part.labels) % group == 0 or part.row + part.counted == part.whole
+        assert len(part.labels) % group == 0 or part.row + len(part.labels) == part.whole
     found = []
     for own in parts:
         steps = [[]]
@@ -125,14 +125,14 @@ def test_portions_of_shares_are_the_same_stream_and_every_rank_has_as_many(ranks
 
 def merged(parts):
     """The batch that several ranks' shares make up."""
-    here = [part for part in parts if part.counted]
+    here = [part for part in parts if part.weight]
     done = [np.concatenate([getattr(part.done, name) for part in here]) for name in ("corners", "mirrored", "shifts")]
     patches, labels, samples = (np.concatenate([getattr(part, name) for part in here]) for name in FIELDS)
-    assert [part.row for part in here] == np.cumsum([0, *(part.counted for part in here)])[:-1].tolist()
+    assert [part.row for part in here] == np.cumsum([0, *(len(part.labels) for part in here)])[:-1].tolist()
     assert {part.whole for part in parts} == {len(labels)} and all(len(part.labels) >= 1 for part in parts)
-    count = len(labels)
-    patches, last = torch.from_numpy(patches), parts[-1].last
-    return Batch(patches, Alterations(*done), samples, labels, 0, (count,), 0, count, count, last)
+    assert all(part.weight == len(part.labels) / part.whole and part.own_weight <= part.weight for part in here)
+    patches, count, last = torch.from_numpy(patches), len(labels), parts[-1].last
+    return Portion(patches, Alterations(*done), samples, labels, 0, (count,), 1.0, 1.0, count, last)
 
 
 def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.operations import Masks
+from alexnet.network.operations import Here
 
 
 def test_a_hooked_or_replaced_layer_is_computed_by_itself():
@@ -47,4 +47,4 @@ def test_pytorch_compiles_and_exports_the_network():
     torch.testing.assert_close(torch.compile(network, backend="eager", fullgraph=True)(images), expected)
     torch.testing.assert_close(torch.export.export(network, (images,)).module()(images), expected)
     trained = torch.compile(AlexNet("one-weird-trick", classes=3).train(), backend="eager")
-    assert trained(torch.randn(2, 3, 224, 224), Masks(0, 0)).shape == (2, 3)
+    assert trained(torch.randn(2, 3, 224, 224), Here(0, 0)).shape == (2, 3)

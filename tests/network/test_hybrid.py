@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import BatchNorm, Gathering, Meeting
 from alexnet.network.lineages import lineage
-from alexnet.network.operations import Masks
+from alexnet.network.operations import Here
 from alexnet.network.towers import Towers, exchanged, hybrid_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE
@@ -36,7 +36,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
         here = counts[ranks.share]
         own = share.split(here)[ranks.tower] if here[ranks.tower] else share[:1]
     weight = here[ranks.tower if divided.hybrid else 0] / total
-    logits = shared(images[own].to(kind), Masks(7, 11, int(share[0]), ranks.tower, weight, here))
+    logits = shared(images[own].to(kind), Here(7, 11, int(share[0]), ranks.tower, weight, here))
     loss = F.cross_entropy(logits, labels[share], reduction="sum") / total
     (loss * ranks.shares).backward()
     divided.add_up_gradients(network)
@@ -73,8 +73,7 @@ def test_any_hybrid_computes_what_one_process_does(name, world, parts, counts):
 
 
 def test_only_the_fully_connected_layers_are_divided():
-    for name in ("paper", "one-weird-trick", "cifar-13pct"):
-        parts = 2
+    for name, parts in (("paper", 8), ("one-weird-trick", 2), ("cifar-13pct", 5)):
         whole, here = lineage(name), hybrid_of(lineage(name), parts)
         added = [layer for layer in here.layers if isinstance(layer, Gathering | Meeting)]
         assert isinstance(added[0], Gathering) and [each.name for each in added].count("gathered") == 1
@@ -84,7 +83,13 @@ def test_only_the_fully_connected_layers_are_divided():
         assert here.classes == whole.classes
 
 
-@pytest.mark.parametrize(("name", "parts"), [("paper", 3), ("cifar-80sec", 3)])
+def test_a_last_layer_that_is_not_divided_stands_behind_one_that_is():
+    layers = hybrid_of(lineage("paper").with_classes(7), 2).layers
+    assert layers[-1].outputs == 7
+    assert [layer.name for layer in layers if isinstance(layer, Meeting)] == ["before_fc7", "before_fc8"]
+
+
+@pytest.mark.parametrize(("name", "parts"), [("paper", 3), ("cifar-80sec", 3), ("cifar-18pct", 3)])
 def test_units_that_cannot_be_divided_are_refused(name, parts):
     with pytest.raises(UsageError, match=r"^--parallel.connected: fc\d+ of .* into 3 equal shares$"):
         hybrid_of(lineage(name), parts)
@@ -100,7 +105,7 @@ def sent(ranks, table, parts, count):
     towers = Towers(table, ranks, hybrid=True)
     network = towers.network(seed=3)
     with Counted() as counted:
-        masks = Masks(0, 0, 0, ranks.tower, 1, (count,) * parts)
+        masks = Here(0, 0, 0, ranks.tower, 1, (count,) * parts)
         logits = network(torch.randn(count, 3, table.side, table.side), masks)
         logits.square().sum().backward()
         towers.add_up_gradients(network)

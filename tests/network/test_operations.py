@@ -23,7 +23,7 @@ from alexnet.network.layers import (
     Rectifier,
 )
 from alexnet.network.lineages import PAPER, SOURCE_2012, Lineage
-from alexnet.network.operations import Masks, operation
+from alexnet.network.operations import Here, operation
 
 # height, width, window, stride: exact fits, windows that hang over on one or both sides, maps below a window's size
 HANGING = [
@@ -204,18 +204,18 @@ def dropping_network() -> AlexNet:
 
 def test_a_dropout_mask_is_a_function_of_seed_and_step():
     network, x = dropping_network(), torch.ones(16, 3, 4, 4)
-    first = network(x, Masks(3, 7))
+    first = network(x, Here(3, 7))
     torch.rand(5)  # PyTorch's own generator has no part in it
-    assert torch.equal(network(x, Masks(3, 7)), first)
-    assert not torch.equal(network(x, Masks(3, 8)), first)
-    assert not torch.equal(network(x, Masks(4, 7)), first)
-    assert not torch.equal(network(x, Masks(7, 3)), first)
-    assert torch.equal(network.eval()(x, Masks(3, 7)), network(x))
+    assert torch.equal(network(x, Here(3, 7)), first)
+    assert not torch.equal(network(x, Here(3, 8)), first)
+    assert not torch.equal(network(x, Here(4, 7)), first)
+    assert not torch.equal(network(x, Here(7, 3)), first)
+    assert torch.equal(network.eval()(x, Here(3, 7)), network(x))
 
 
 def test_every_image_and_every_dropout_layer_has_a_mask_of_its_own():
     network, x = dropping_network(), torch.ones(64, 3, 4, 4)
-    result = network(x, Masks(0, 0))
+    result = network(x, Here(0, 0))
     assert len({tuple(row) for row in result.tolist()}) == 64
     # The same mask twice would let half of the activities through, two masks let a quarter.
     assert abs((result[:, :48] > 0).float().mean() - 0.25) < 5 * sqrt(0.25 * 0.75 / (64 * 48))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Meeting
 from alexnet.network.lineages import Lineage, lineage
-from alexnet.network.operations import Masks
+from alexnet.network.operations import Here
 from alexnet.network.towers import Towers, exchanged, tower_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE, Ranks
@@ -27,7 +27,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     images = torch.randn(count, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
     labels = torch.randint(table.classes, (count,), generator=random)
     own = torch.arange(count).tensor_split(ranks.shares)[ranks.share]
-    logits = shared(images[own].to(kind), Masks(7, 11, int(own[0]), ranks.tower))
+    logits = shared(images[own].to(kind), Here(7, 11, int(own[0]), ranks.tower))
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
     (loss * ranks.shares).backward()
     gradients = divided.whole({name: each.grad for name, each in network.named_parameters()})
@@ -109,7 +109,7 @@ def sent(ranks, table, towers, count):
     ranks = ranks.divided(towers)
     network = Towers(table, ranks).network(seed=3)
     with Counted() as counted:
-        logits = network(torch.randn(count, 3, table.side, table.side), Masks(0, 0, 0, ranks.tower))
+        logits = network(torch.randn(count, 3, table.side, table.side), Here(0, 0, 0, ranks.tower))
         logits.square().sum().backward()
     return counted.sent
 

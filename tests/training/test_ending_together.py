@@ -225,6 +225,16 @@ def test_a_rank_that_never_comes_is_named(words, tmp_path):
 def test_towers_without_enough_processes_are_refused_with_the_command_that_starts_them(alexnet, pictures):
     ended = alexnet("train", pictures, "--recipe", "paper", "--parallel.towers", 2)
     assert ended.one_line("train", 2) == (
-        "--parallel: a network divided over 2 needs a multiple of 2 processes, and there is one; start them with: "
+        "--parallel.towers: 2 need a multiple of 2 processes, and there is one; start them with: "
         "torchrun --nproc-per-node 2 -m -- alexnet train ..."
     )
+
+
+def test_a_layout_that_the_network_does_not_allow_is_refused_before_anything_is_begun(pictures, tmp_path):
+    words = ("train", pictures, "--recipe", "cifar-18pct", "--quiet", "--learning.epochs", 1, "--run", tmp_path / "run")
+    refused = commanded(tmp_path / "said", 2, *words, "--parallel.connected", 2)
+    assert refused.codes() == [2, 2]
+    (line,) = complaints(tmp_path / "said")
+    assert "--parallel.connected: fc10 of cifar-18pct cannot be divided into 2 equal shares" in line
+    again = commanded(tmp_path / "again", 2, *words)
+    assert again.codes() == [0, 0], complaints(tmp_path / "again")

@@ -73,6 +73,16 @@ def test_without_weights_or_gradient_the_trust_alone_counts():
     torch.testing.assert_close(network.conv2.weight.detach(), before * (1 - 0.002 * 0.01))
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite_is_not_passed_over(value):
+    """The weights are no longer finite then, which the loop finds; a layer left as it was would hide it."""
+    network = begun()
+    set_gradients(network, 0)
+    network.conv2.weight.grad[0, 0, 0, 0] = value
+    Update(network, LEARNING).step(lambda layer, bias: 10.0)
+    assert not network.conv2.weight.isfinite().all()
+
+
 def moved_by_a_tower(ranks, learning):
     """What two towers make of one gradient, laid together on rank 0."""
     towers = Towers(small("large-batch"), ranks.divided(2))

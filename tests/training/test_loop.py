@@ -115,6 +115,17 @@ def test_stopped_between_portions_it_stands_at_the_last_whole_step(recipe, datas
     assert differing(left(tmp_path / "run"), left(tmp_path / "straight")) == []
 
 
+def test_what_it_saves_by_the_clock_is_a_step_not_a_portion(recipe, dataset, lineage, tmp_path, monkeypatch):
+    """Every portion is late here: each step is saved once, when it is whole."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    saved = []
+    run = begin(recipe.altered({"parallel.portion": "4"}), dataset, tmp_path / "run", Watching(), lineage)
+    save = run._save
+    run._save = lambda needed=False: saved.append(run.position.step) or save(needed)
+    assert not stopped(run)
+    assert sorted(set(saved)) == list(range(1, STEPS + 1)) and len(saved) == STEPS + 3, "an epoch's end once more"
+
+
 class Unseeked(Batches):
     """Begins each epoch at its first batch, wherever the run stands: the mistake that resuming invites."""
 

@@ -39,6 +39,10 @@ def test_a_recipe_comes_back_from_json_as_it_was(recipe):
     assert differences(again, recipe) == []
 
 
+def test_what_an_older_version_did_not_write_has_its_default():
+    assert Recipe.from_json(json.dumps(without("learning", "trust")), "recipe.json") == PAPER
+
+
 def test_there_is_a_recipe_for_each_lineage_and_one_for_everyone():
     assert list(NAMES) == ["default", *LINEAGES]
     for name in LINEAGES:
@@ -192,7 +196,7 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
         ("learning.rate_for", ["-1"], "is at least 0"),
         ("learning.trust", ["-1", "nan"], "is at least 0"),
         ("learning.power", ["0", "inf"], "is above 0"),
-        ("learning.warm_up", ["-1", "90"], "is at least 0, less than the run"),
+        ("learning.warm_up", ["-1", "90"], "is at least 0, below learning.planned_epochs"),
         ("images.patch", ["227"], "is 224 for the lineage paper"),
         ("images.side", ["223", "4097"], "is at least images.patch, at most 4096"),
         (
@@ -204,6 +208,7 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
         ("images.scale", ["0", "-1", "inf"], "is above 0"),
         ("images.colour_until", ["-1"], "is at least 0"),
         ("parallel.towers", ["0"], "is at least 1"),
+        ("parallel.connected", ["0"], "is at least 1"),
         ("parallel.portion", ["-1"], "is at least 0"),
     ],
 )
@@ -231,7 +236,6 @@ def without(part: str, name: str) -> dict:
         "5",
         "null",
         json.dumps(list(PAPER.to_dict())),
-        json.dumps(without("learning", "epochs")),
         json.dumps(PAPER.to_dict() | {"colour": "red"}),
         json.dumps(PAPER.to_dict() | {"seed": "0"}),
         json.dumps(PAPER.to_dict() | {"seed": True}),

@@ -12,7 +12,7 @@ from alexnet.kernels import after_convolution, choice, dropout, update_rule, wit
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Convolution, Dropout, FullyConnected, MaxPool, NormAcrossMaps, Normal, Rectifier
 from alexnet.network.lineages import Lineage
-from alexnet.network.operations import Masks
+from alexnet.network.operations import Here
 from alexnet.training.recipe import Learning
 from alexnet.training.update import Update
 
@@ -38,7 +38,7 @@ def losses(dtype: torch.dtype, products: torch.dtype = torch.float32) -> list[fl
         labels = torch.randint(CLASSES, (16,), generator=generator)
         noise = torch.randn(16, 3, 24, 24, generator=generator, dtype=torch.float64) * 20
         with torch.autocast("cpu", products, enabled=products == torch.bfloat16):
-            logits = network((patterns[labels] + noise).to(dtype), Masks(0, step))
+            logits = network((patterns[labels] + noise).to(dtype), Here(0, step))
         loss = F.cross_entropy(logits.to(dtype), labels)
         network.zero_grad(set_to_none=True)
         loss.backward()

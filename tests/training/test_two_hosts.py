@@ -4,6 +4,8 @@ Needs the right to make network namespaces, and minutes: `ALEXNET_TWO_HOSTS=1 py
 """
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 from resuming import differing, left
 
-HOSTS = ("alexnet-a", "alexnet-b")
+HOSTS = ("alexnet-0", "alexnet-1")
+NAMES = Path("/etc/netns")  # `ip netns exec` lays a host's files over those of /etc
 ADDRESSES = ("10.73.0.1", "10.73.0.2")
 STATED = 150.0  # seconds: 30 of silence, 5 of grace, torchrun's 30 for a frozen process; 100 until a link is dead
 RETRIES = 8  # of a packet that nobody acknowledges: 100 s, the least that RFC 1122 advises; Linux has 15, 924 s
@@ -40,23 +43,43 @@ def hosts():
     for host, link, address in zip(HOSTS, ("link-a", "link-b"), ADDRESSES, strict=True):
         ip("-n", host, "address", "add", f"{address}/24", "dev", link)
         ip("-n", host, "link", "set", link, "up")
+        (NAMES / host).mkdir(parents=True, exist_ok=True)
+        (NAMES / host / "hosts").write_text("".join(
+            f"{known} {name} {name}.alexnet\n" for known, name in zip(ADDRESSES, HOSTS, strict=True)
+        ) + "127.0.0.1 localhost\n")  # fmt: skip
     yield
     for host in HOSTS:
+        shutil.rmtree(NAMES / host)
         subprocess.run(f"ip netns pids {host} | xargs -r kill -9", shell=True, check=False)
         ip("netns", "delete", host)
 
 
+def on(host, *command):
+    """How to run a command on one host, under its name."""
+    return [
+        "ip",
+        "netns",
+        "exec",
+        host,
+        "unshare",
+        "--uts",
+        "sh",
+        "-c",
+        f'hostname {host} && exec "$@"',
+        host,
+        *command,
+    ]
+
+
 def start(number, folder, words, restarts=0):
     """torchrun on one host, one process there."""
-    host = HOSTS[number]
-    torchrun = Path(sys.executable).with_name("torchrun")
-    command = [
-        "ip", "netns", "exec", host, str(torchrun), "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
-        "--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", "run", "--max-restarts", str(restarts),
-        "--local-addr", ADDRESSES[number], "--rdzv-conf", f"is_host={1 - number}",
+    host, torchrun = HOSTS[number], str(Path(sys.executable).with_name("torchrun"))
+    command = on(
+        host, torchrun, "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+        "--rdzv-endpoint", f"{HOSTS[0]}:29400", "--rdzv-id", "run", "--max-restarts", str(restarts),
         "-m", "--", "alexnet", *[str(word) for word in words],
-    ]  # fmt: skip
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": f"link-{'ab'[number]}", "OMP_NUM_THREADS": "1"}
+    )  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (folder / f"{host}.log").open("w") as said:
         return subprocess.Popen(command, env=environment, stdout=said, stderr=said)
 
@@ -136,3 +159,46 @@ def test_after_a_killed_process_it_goes_on_by_itself_and_the_result_is_right(str
     kill(1)
     assert [each.wait(300) for each in both] == [0, 0], said(tmp_path)
     assert differing(left(path), straight) == []
+
+
+def example(language):
+    """The example in the documentation, with a small recipe instead of the paper's."""
+    text = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text()
+    (block,) = re.findall(rf"\n{language}:.*?```\w*\n(.*?)```", text, re.DOTALL)
+    instead = "--recipe cifar-18pct --quiet --learning.epochs 3"
+    assert block.count("--recipe paper --parallel.towers 2") == 1
+    return block.replace("--recipe paper --parallel.towers 2", instead)
+
+
+def test_the_slurm_example_trains_on_both_and_goes_on_when_it_is_queued_again(hosts, pictures, tmp_path):
+    """`srun` and `scontrol` stand in for Slurm's: the command once on each host, and the hosts' names."""
+    commands = {
+        "scontrol": f"printf '%s\\n' {' '.join(HOSTS)}",
+        "srun": "\n".join([*(f'{shlex.join(on(host))} "$@" &' for host in HOSTS), "wait %1 && wait %2"]),
+    }
+    for name, script in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "alexnet-[0-1]"}
+    paths = {"SHARED": str(tmp_path), "STORE": str(pictures)}
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | slurm | paths | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    (tmp_path / "job.sh").write_text(example("Slurm"))
+    for _ in range(2):
+        done = subprocess.run(
+            ["bash", tmp_path / "job.sh"], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "runs" / "7" / "result.json").exists()
+
+
+def test_the_kubernetes_example_trains_on_both(hosts, pictures, tmp_path):
+    """Its `sh -c` on both hosts, which have the names that a headless Service and an Indexed Job give."""
+    (script,) = re.findall(r"- >-\n(.*?)\n {10}\w", example("Kubernetes"), re.DOTALL)
+    script = " ".join(line.strip() for line in script.splitlines())
+    script = script.replace("/shared", str(tmp_path)).replace("/store", str(pictures))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    pods = [subprocess.Popen(on(host, "sh", "-c", script), env=environment) for host in HOSTS]
+    assert [pod.wait(300) for pod in pods] == [0, 0]
+    assert (tmp_path / "run" / "result.json").exists()

@@ -18,19 +18,19 @@ AHEAD = 2  # portions made before they are asked for
 
 
 @dataclass(frozen=True)
-class Batch:
+class Portion:
     """What one step learns from, before any arithmetic; or the portion of it that is here and computed at a time.
 
-    patches   uint8[B, patch, patch, 3]   cut, not yet mirrored; pinned where a GPU fetches them
-    done      what is done to each
-    samples   int64[B]                    numbers of the pictures
-    labels    int64[P]                    of all images of the portion, which several processes may have between them
-    row       the place of the portion's first in the whole batch
-    counts    how many images each of these processes has, P in all; one number where there is one process
-    part      which of these processes this one is
-    counted   how many of the portion count: P, or 0 where there are no images of the whole batch left
-    whole     images in the whole batch
-    last      whether this process has seen all of the whole batch then
+    patches      uint8[B, patch, patch, 3]   cut, not yet mirrored; pinned where a GPU fetches them
+    done         what is done to each
+    samples      int64[B]                    numbers of the pictures
+    labels       int64[P]                    of all images of the portion, which several processes may have between them
+    row          the place of the portion's first in the whole batch
+    counts       how many images each of these processes has, P in all; one number where there is one process
+    weight       the share of the whole batch that the portion is; 0 where no images of it are left for these processes
+    own_weight   the share of the whole batch that this process has of the portion
+    whole        images in the whole batch
+    last         whether this process has seen all of the whole batch then
     """
 
     patches: Tensor
@@ -39,20 +39,10 @@ class Batch:
     labels: NDArray[np.int64]
     row: int
     counts: tuple[int, ...]
-    part: int
-    counted: int
+    weight: float
+    own_weight: float
     whole: int
     last: bool
-
-    @property
-    def weight(self) -> float:
-        """The share of the whole batch that the portion is."""
-        return self.counted / self.whole
-
-    @property
-    def own_weight(self) -> float:
-        """The share of the whole batch that this process has of the portion."""
-        return self.weight * self.counts[self.part] / len(self.labels)
 
 
 class Batches:
@@ -92,7 +82,7 @@ class Batches:
         """Steps in an epoch."""
         return (len(self.squares) + self.batch - 1) // self.batch
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Portion]:
         """The batches of one epoch, both counted from 0, portion by portion: as many of each batch on every rank.
 
         Raises BadInputError naming a damaged picture.
@@ -100,7 +90,7 @@ class Batches:
         count = len(self.squares)
         samples = order(self.images, self.seed, epoch, count)
         alterations = drawn(self.images, self.statistics, self.seed, epoch, count)
-        coming: deque[Future[Batch]] = deque()
+        coming: deque[Future[Portion]] = deque()
         portions = ((step, *rows) for step in range(first_step, len(self)) for rows in self._rows(step, count))
         with ThreadPoolExecutor(1, "batches") as maker:
             try:
@@ -116,7 +106,7 @@ class Batches:
     def _rows(self, step: int, count: int) -> list[tuple[NDArray[np.int64], bool]]:
         """Which places of the step's batch each portion here has, and whether it is the last."""
         whole = np.arange(min(self.batch, count - step * self.batch))
-        shares = _divided(whole, self.ranks, self.group)
+        shares = _whole_groups(whole, self.ranks, self.group)
         rows, largest = shares[self.rank], len(shares[0])
         size = self.portion * self.parts or largest
         portions = -(-largest // size)
@@ -124,21 +114,23 @@ class Batches:
 
     def _make(
         self, samples: NDArray[np.int64], alterations: Alterations, step: int, rows: NDArray[np.int64], last: bool
-    ) -> Batch:
+    ) -> Portion:
         start = step * self.batch
         portion = rows if len(rows) else np.zeros(1, np.int64)  # somebody has to be there when gradients are averaged
-        parts = _divided(portion, self.parts, self.group)
+        parts = _whole_groups(portion, self.parts, self.group)
         own = start + (parts[self.part] if len(parts[self.part]) else portion[:1])
         size, which, done = self.images.patch, samples[own], alterations.choose(own)
         patches = torch.empty((len(which), size, size, 3), dtype=torch.uint8, pin_memory=self.pinned)
         self.squares.patches(which, done.corners, patches.numpy())
-        return Batch(
+        whole = min(self.batch, len(samples) - start)
+        return Portion(
             patches, done, which, self.squares.labels[samples[start + portion]], int(portion[0]),
-            tuple(len(each) for each in parts), self.part, len(rows), min(self.batch, len(samples) - start), last,
+            tuple(len(each) for each in parts), len(rows) / whole, len(parts[self.part]) / whole if len(rows) else 0.0,
+            whole, last,
         )  # fmt: skip
 
 
-def _divided(rows: NDArray[np.int64], parts: int, group: int) -> list[NDArray[np.int64]]:
+def _whole_groups(rows: NDArray[np.int64], parts: int, group: int) -> list[NDArray[np.int64]]:
     """Equal parts, but for one group, each of whole groups; the larger ones first, some perhaps empty."""
     starts = np.array_split(np.arange(0, len(rows), group), parts)
     return [rows[each[0] : each[-1] + group] if len(each) else rows[:0] for each in starts]

@@ -12,8 +12,8 @@ from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import (
     DroppedOut,
     Gathered,
+    Here,
     Learned,
-    Masks,
     Operation,
     operation,
     stages,
@@ -56,23 +56,23 @@ class AlexNet(nn.Module):
         for number, (_, layer) in enumerate(self.learned()):
             layer.set_initial_values(initial_values(seed, number))
 
-    def forward(self, images: Tensor, masks: Masks | None = None) -> Tensor:
+    def forward(self, images: Tensor, here: Here | None = None) -> Tensor:
         """The logits.
 
         images    float[N, 3, side, side]   RGB, the mean subtracted
-        masks     of dropout; drawn by PyTorch's own generator without it
+        here      which of a run's dropout masks; without it PyTorch's own generator draws some
         returns   float[N, classes]
         """
-        return self.stage(0, None, images, masks)
+        return self.stage(0, None, images, here)
 
-    def stage(self, first: int, last: int | None, x: Tensor, masks: Masks | None = None) -> Tensor:
+    def stage(self, first: int, last: int | None, x: Tensor, here: Here | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
         for numbers, together in self.stages[first:last]:
             if together and all(self._untouched(number) for number in numbers):
                 x = together(x)
                 continue
             for number in numbers:
-                x = self._output(number, x, masks)
+                x = self._output(number, x, here)
         return x
 
     def activations(self, images: Tensor, *names: str) -> dict[str, Tensor]:
@@ -115,19 +115,19 @@ class AlexNet(nn.Module):
     def _module(self, number: int) -> nn.Module:
         return self.get_submodule(self.steps[number][1])
 
-    def _output(self, number: int, x: Tensor, masks: Masks | None) -> Tensor:
+    def _output(self, number: int, x: Tensor, here: Here | None) -> Tensor:
         """What the layer of that number makes of `x`."""
         module = self._module(number)
         given: tuple[object, ...] = ()
-        if masks and self.training:
+        if here and self.training:
             if isinstance(module, DroppedOut):
                 place = number - sum(isinstance(layer, Meeting | Gathering) for layer in self.lineage.layers[:number])
-                seed = torch_seed(masks.seed, Purpose.DROPOUT, masks.step, place)  # as in the undivided network
-                given = seed, masks.row, masks.tower
+                seed = torch_seed(here.seed, Purpose.DROPOUT, here.step, place)  # as in the undivided network
+                given = seed, here.row, here.tower
             elif isinstance(module, BatchNormalized):
-                given = (masks.weight,)
+                given = (here.weight,)
             elif isinstance(module, Gathered):
-                given = (masks.counts,)
+                given = (here.counts,)
         output: Tensor = module(x, *given)
         return output
 

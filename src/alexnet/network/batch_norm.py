@@ -1,7 +1,7 @@
 """Batch normalization over a fixed number of images: what the minute-scale runs had in place of section 3.3.
 
 Their machines normalized each over its own images. Here the number is the lineage's, whatever the machines are: any
-layout computes the same, and nothing is exchanged for it.
+layout computes the same, and nothing is exchanged but the moments of all groups, once a step.
 """
 
 import torch
@@ -15,20 +15,19 @@ class BatchNormalized(nn.Module):
     """Each map without its mean and deviation.
 
     mean, variance   float32[C]      moving averages, which judging goes by
-    moments          float32[2, C]   mean and variance of the batch that is being learned from, as far as it was here;
-                                     no buffer, since those are the same in every process
+    moments          float32[2, C]   mean and variance of the batch that is being learned from, as far as it was here
     """
 
     mean: Tensor
     variance: Tensor
-    moments: Tensor | float
+    moments: Tensor
 
     def __init__(self, layer: BatchNorm, shape: Shape) -> None:
         super().__init__()
         self.layer = layer
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("variance", torch.ones(shape[0]))
-        self.moments = 0.0
+        self.register_buffer("moments", torch.zeros(2, shape[0]), persistent=False)
 
     def forward(self, x: Tensor, weight: float | None = None) -> Tensor:
         """float[N, C, H, W] -> the same.
@@ -40,11 +39,11 @@ class BatchNormalized(nn.Module):
             return F.batch_norm(x, self.mean, self.variance, eps=layer.epsilon)
         normalized = []
         for group in x.split(layer.images):
-            own = self.mean.new_zeros(2, len(self.mean))
+            own = torch.zeros_like(self.moments)
             normalized.append(F.batch_norm(group, own[0], own[1], training=True, momentum=1, eps=layer.epsilon))
-            self.moments = self.moments + own * ((1.0 if weight is None else weight) * len(group) / len(x))
+            self.moments += own * ((1.0 if weight is None else weight) * len(group) / len(x))
         if weight is None:
-            self.settle(torch.as_tensor(self.moments))
+            self.settle(self.moments)
         return torch.cat(normalized)
 
     @torch.no_grad()
@@ -53,4 +52,4 @@ class BatchNormalized(nn.Module):
         new = max(1 - self.layer.kept, 0 if step is None else 1 / (step + 1))
         self.mean.lerp_(moments[0], new)
         self.variance.lerp_(moments[1], new)
-        self.moments = 0.0
+        self.moments.zero_()

@@ -189,7 +189,7 @@ def _alone(x: Tensor, *_: object) -> Tensor:
 
 
 class Gathered(nn.Module):
-    """The other processes' images laid behind and before this one's. In the test form all have the same images."""
+    """The other processes' images and this one's laid end to end. In the test form all have the same images."""
 
     def __init__(self, layer: Gathering) -> None:
         super().__init__()
@@ -201,10 +201,10 @@ class Gathered(nn.Module):
         return self.gather(x, counts) if self.training else x
 
 
-class Masks(NamedTuple):
-    """Which dropout masks, and which part of the batch and of the network is here.
+class Here(NamedTuple):
+    """Where in a run this is, and which part of the batch and of the network is here.
 
-    seed, step   the masks are a function of them and the layer
+    seed, step   dropout's masks are a function of them and the layer
     row          the first image that is here, in the batch; in a hybrid, that the processes have between them
     tower        which equal share of the activities is here
     weight       what share of the whole batch the images are that are here; 0 where they do not count

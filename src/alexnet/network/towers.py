@@ -96,13 +96,12 @@ def _connected_divided(whole: Lineage, parts: int) -> Iterator[Layer]:
             yield Gathering("gathered", parts)
             gathered = everywhere = True
         if isinstance(layer, FullyConnected):
-            whole_here = layer is last and whole.classes % parts != 0
+            # Behind a layer that is divided, the last one need not be: every process then has all of its gradient.
+            whole_here = layer is last and whole.classes % parts != 0 and not everywhere
             if not everywhere:
                 yield Meeting(f"before_{layer.name}", parts, added=not whole_here)
             yield layer if whole_here else _share(whole, layer, parts, "connected")
             everywhere = whole_here
-        elif isinstance(layer, LocallyConnected | Convolution) and gathered:
-            raise UsageError(f"--parallel.connected: {layer.name} of {whole.name} stands behind a dropout")
         else:
             yield layer
     if not everywhere:
@@ -138,6 +137,16 @@ class Towers:
             if row.output != outputs.get(row.layer.name)
         }
 
+    @property
+    def parts(self) -> int:
+        """Over how many processes the images of a share are divided, before they are gathered."""
+        return self.ranks.towers if self.hybrid else 1
+
+    @property
+    def part(self) -> int:
+        """Which of these processes this one is."""
+        return self.ranks.tower if self.hybrid else 0
+
     def network(self, seed: int) -> AlexNet:
         """What is here of the network that `seed` gives."""
         network = AlexNet(self.here, seed=seed)
@@ -167,10 +176,13 @@ class Towers:
 
     def add_up_gradients(self, network: AlexNet) -> None:
         """In a hybrid, of the layers that each process computed for its own images: the sums over all of them."""
-        names = [layer.name for layer in self.here.layers]
-        before = set(names[: names.index("gathered")]) if self.hybrid else set()
-        for name, layer in network.learned() if before else ():
-            for parameter in layer.parameters() if name in before else ():
+        if not self.hybrid:
+            return
+        for _, place in network.steps:
+            module = network.get_submodule(place)
+            if isinstance(module, Gathered):
+                return
+            for parameter in module.parameters():
                 assert parameter.grad is not None
                 self.ranks.over_towers(parameter.grad)
 
@@ -201,7 +213,8 @@ class Towers:
         """
         parts = {}
         for name, shape in self.shapes(own).items():
-            tensor = whole[name] if self.ranks.first else torch.empty(shape, dtype=own[name].dtype)
+            kind = own[name].dtype
+            tensor = whole[name].to(kind) if self.ranks.first else torch.empty(shape, dtype=kind)
             self.ranks.spread(tensor)
             parts[name] = tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor
         return parts

@@ -16,9 +16,9 @@ PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "scikit-learn"
 
 @dataclass(frozen=True)
 class Machine:
-    """One device and the precision of its products; weights and sums are float32 everywhere.
+    """One device and the precision of its products; weights and sums are float32.
 
-    With torch.float64 everything is float64: nobody's choice for speed, and the witness for layouts.
+    With products in torch.float64 they are float64 too: the witness that layouts are compared by.
     """
 
     device: torch.device

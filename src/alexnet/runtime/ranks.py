@@ -50,7 +50,8 @@ class Ranks:
     def __str__(self) -> str:
         if self.world == 1:
             return ""
-        return f"; {self.world} processes: {self.shares} shares of each batch, {self.towers} towers each"
+        each = f"each share divided over {self.towers}" if self.towers > 1 else "one process each"
+        return f"; {self.world} processes: each batch in {self.shares} share{'s' if self.shares > 1 else ''}, {each}"
 
     @property
     def first(self) -> bool:
@@ -72,12 +73,12 @@ class Ranks:
         """Into how many shares each batch is divided."""
         return self.world // self.towers
 
-    def divided(self, towers: int) -> "Ranks":
-        """The same processes with each network divided over `towers` of them. Raises UsageError."""
+    def divided(self, towers: int, option: str = "towers") -> "Ranks":
+        """The same processes with each network divided over `towers` of them, as `option` says. Raises UsageError."""
         if self.world % towers:
             command = f"torchrun --nproc-per-node {towers} -m -- alexnet train ..."
             raise UsageError(
-                f"--parallel: a network divided over {towers} needs a multiple of {towers} processes, and there "
+                f"--parallel.{option}: {towers} need a multiple of {towers} processes, and there "
                 f"{'is one' if self.world == 1 else f'are {self.world}'}; start them with: {command}"
             )
         if not dist.is_initialized():
@@ -158,6 +159,8 @@ class Ranks:
         """The network whose gradients are, after backward, the means over the batch's shares."""
         if self.mesh is None or self.shares == 1:
             return network
+        alike = [name for name, _ in network.named_buffers()]  # in every process, or its own
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, alike)
         return DistributedDataParallel(network, process_group=self.mesh.get_group("data"), gradient_as_bucket_view=True)
 
     def in_turn(self, what: Callable[[], T]) -> T:

@@ -170,7 +170,9 @@ def _said(field: str, value: Any, part: Any) -> str:
             return "fixed in advance"
         case "schedule", _:
             assert isinstance(part, Learning)
-            warm_up = f"a warm-up of {part.warm_up:g} epochs" if part.warm_up else "a short warm-up"
+            warm_up = (
+                f"a warm-up of {part.warm_up:g} epochs in {part.planned_epochs}" if part.warm_up else "a short warm-up"
+            )
             return f"{warm_up}, then down to 0 as power {part.power:g} of what is left"
         case "rate_for" | "trust", 0:
             return "any" if field == "rate_for" else "none"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet.data.batches import Batch, Batches
+from alexnet.data.batches import Batches, Portion
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.predictions import predict
@@ -76,9 +76,8 @@ class Training:
         self.network, self.update = self.step.network, self.step.update
         self.batches = Batches(
             training, images, statistics, recipe.seed, recipe.learning.batch,
-            rank=self.ranks.share, ranks=self.ranks.shares, part=self.ranks.tower if towers.hybrid else 0,
-            parts=self.ranks.towers if towers.hybrid else 1, portion=recipe.parallel.portion,
-            group=towers.lineage.group, pinned=machine.device.type == "cuda",
+            rank=self.ranks.share, ranks=self.ranks.shares, part=towers.part, parts=towers.parts,
+            portion=recipe.parallel.portion, group=towers.lineage.group, pinned=machine.device.type == "cuda",
         )  # fmt: skip
         self.total_steps = recipe.learning.epochs * len(self.batches)
         self.line_every = max(1, len(self.batches) // LINES_AN_EPOCH)
@@ -143,14 +142,14 @@ class Training:
         waiting = time.monotonic()
         for portion in self.batches.epoch(epoch, self.position.step - epoch * steps):
             self.waited += time.monotonic() - waiting
-            moved = self._learn(portion)
+            self._learn(portion)
             now = time.monotonic()
             signal_number, look, save = self.ranks.highest(
                 self.interruption.signal_number, now > self.looked_at + LOOK_SECONDS, now > self.saved_at + SAVE_SECONDS
             )
             if look:
                 self._look()
-            if moved and (self.position.step % self.line_every == 0 or self.position.step % steps == 0):
+            if portion.last and (self.position.step % self.line_every == 0 or self.position.step % steps == 0):
                 self._training_line(epoch)
             if signal_number:
                 self._save(needed=True)
@@ -159,20 +158,19 @@ class Training:
                     "the same command with --resume goes on",
                     int(signal_number),
                 )
-            if save:
+            if save and portion.last:
                 self._save()
             waiting = time.monotonic()
         self._judge(epoch)
         self._save(needed=self.position.step == self.total_steps)
 
-    def _learn(self, portion: Batch) -> bool:
-        """Whether the portion was a batch's last, and the weights moved."""
+    def _learn(self, portion: Portion) -> None:
         loss = self.step(portion, self.position.step, self._rate)
         if loss is None:
             if time.monotonic() > self.moved_at + SLOW_SECONDS:
                 here = -(-portion.whole // self.ranks.shares)
                 self.display.work(f"step {self.position.step + 1:,}", portion.row + len(portion.labels), here)
-            return False
+            return
         self.moved_at = time.monotonic()
         self.unseen.append(loss)
         self.position.step += 1
@@ -181,7 +179,6 @@ class Training:
         pace = (time.monotonic() - self.started) / (self.position.step - self.started_at)
         seconds_left = (self.total_steps - self.position.step) * pace
         self.display.step(self.position.step, portion.whole / pace, seconds_left)
-        return True
 
     def _look(self) -> None:
         """Add up the losses since the last look. Raises DivergedError at the first that is not finite."""

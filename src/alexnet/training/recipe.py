@@ -62,7 +62,7 @@ class Learning:
     warm_up       epochs over which a falling schedule rises, out of `planned_epochs`; at least 20 steps
     patience      epochs without improvement that count as a stall
     changes       of a fixed schedule
-    planned_epochs  how long the changes were planned for; they are stretched in proportion for other lengths
+    planned_epochs  how long changes and warm-up were planned for; they are stretched in proportion for other lengths
     """
 
     epochs: int = 90
@@ -122,7 +122,11 @@ class Recipe:
             ("learning.trust", isfinite(learning.trust) and learning.trust >= 0, "is at least 0"),
             ("learning.power", isfinite(learning.power) and learning.power > 0, "is above 0"),
             ("learning.planned_epochs", learning.planned_epochs >= 1, "is at least 1"),
-            ("learning.warm_up", 0 <= learning.warm_up < learning.planned_epochs, "is at least 0, less than the run"),
+            (
+                "learning.warm_up",
+                0 <= learning.warm_up < learning.planned_epochs,
+                "is at least 0, below learning.planned_epochs",
+            ),
             ("learning.momentum", 0 <= learning.momentum < 1, "is at least 0 and below 1"),
             ("learning.decay", isfinite(learning.decay) and learning.decay >= 0, "is at least 0"),
             ("learning.bias_rate", isfinite(learning.bias_rate) and learning.bias_rate >= 0, "is at least 0"),
@@ -138,10 +142,11 @@ class Recipe:
             ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),
             ("images.colour_until", images.colour_until >= 0, "is at least 0"),
             ("parallel.towers", self.parallel.towers >= 1, "is at least 1"),
+            ("parallel.connected", self.parallel.connected >= 1, "is at least 1"),
             (
                 "parallel.connected",
-                self.parallel.connected >= 1 and 1 in (self.parallel.towers, self.parallel.connected),
-                "is at least 1, and 1 where there are several towers: they divide the fully connected layers too",
+                1 in (self.parallel.towers, self.parallel.connected),
+                "is 1 with several towers: they divide the fully connected layers too",
             ),
             (
                 "parallel.portion",
@@ -172,7 +177,10 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str, name: str) -> "Recipe":
-        """Read `recipe.json`. Raises BadInputError naming the file when a field is missing, unknown or wrong."""
+        """Read `recipe.json`; what an older version did not write has its default, which is what that version did.
+
+        Raises BadInputError naming the file when a field is unknown or wrong.
+        """
         try:
             recipe: Recipe = _build(cls, json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
@@ -259,8 +267,8 @@ def _build(kind: Any, value: Any) -> Any:
         hints = get_type_hints(kind)
         if not isinstance(value, dict):
             raise TypeError(f"{value!r} has no fields")
-        if set(value) != {field.name for field in fields(kind)}:
-            raise ValueError(f"fields {sorted(set(value) ^ set(hints))}")
+        if unknown := set(value) - {field.name for field in fields(kind)}:
+            raise ValueError(f"fields {sorted(unknown)}")
         return kind(**{name: _build(hints[name], each) for name, each in value.items()})  # type: ignore[operator]
     if get_origin(kind) is tuple:
         if not isinstance(value, list):

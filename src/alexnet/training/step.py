@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.data.augment import Images
-from alexnet.data.batches import Batch
+from alexnet.data.batches import Portion
 from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.network.batch_norm import BatchNormalized
-from alexnet.network.operations import Masks
+from alexnet.network.operations import Here
 from alexnet.network.towers import Towers
 from alexnet.runtime.devices import Machine
 from alexnet.training.recipe import Recipe
@@ -25,19 +25,19 @@ class Step:
         self, recipe: Recipe, towers: Towers, images: Images, statistics: Statistics, machine: Machine
     ) -> None:
         self.seed, self.machine, self.towers, self.ranks = recipe.seed, machine, towers, towers.ranks
-        network, kind = towers.network(recipe.seed), {"dtype": machine.sums, "memory_format": torch.channels_last}
-        self.network = network.to(machine.device, **kind)  # type: ignore[call-overload]
+        kind = {"dtype": machine.sums, "memory_format": torch.channels_last}
+        self.network = towers.network(recipe.seed).to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
         self.shared = self.ranks.together(self.network)
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
-        self._sums: dict[str, Tensor] = {}  # of the batch's earlier portions, in float32
+        self._sums: dict[str, Tensor] = {}  # gradients of the batch's earlier portions
         self._losses: list[Tensor] = []
 
-    def __call__(self, portion: Batch, number: int, rate: Rate) -> Tensor | None:
+    def __call__(self, portion: Portion, number: int, rate: Rate) -> Tensor | None:
         """Learn from a portion of a batch as step `number` of the run, from 0. The batch's last one moves the weights.
 
-        returns   with the last one, float32[]: this process's part of the batch's loss, the mean log-probability of the
+        returns   with the last one, float[]: this process's part of the batch's loss, the mean log-probability of the
                   right label, negated; the parts of all shares add up to it
         """
         self.network.train()
@@ -47,21 +47,22 @@ class Step:
                 self._losses.append(self._backward(portion, number))
             self._set_aside()
             return None
-        for name, parameter in self.network.named_parameters() if self._sums else ():
-            parameter.grad = self._sums.pop(name).to(parameter.dtype)  # where backward adds its own
+        parameters = dict(self.network.named_parameters())
+        for name in list(self._sums):
+            parameters[name].grad = self._sums.pop(name).to(parameters[name].dtype)  # where backward adds its own
         losses = [*self._losses, self._backward(portion, number)]
         self._losses = []
         self.towers.add_up_gradients(self.network)
         self.update.step(rate)
         for layer in self.normalized:
-            layer.settle(self.towers.over_images(torch.as_tensor(layer.moments)), number)
+            layer.settle(self.towers.over_images(layer.moments), number)
         return torch.stack(losses).sum()
 
-    def _backward(self, portion: Batch, number: int) -> Tensor:
+    def _backward(self, portion: Portion, number: int) -> Tensor:
         with self.machine.precision():
-            masks = Masks(self.seed, number, portion.row, self.ranks.tower, portion.own_weight, portion.counts)
+            here = Here(self.seed, number, portion.row, self.ranks.tower, portion.own_weight, portion.counts)
             # Nothing here holds the images: the first layer keeps what it needs of them.
-            logits = self.shared(self.shown(portion.patches, portion.done).to(self.machine.products), masks)
+            logits = self.shared(self.shown(portion.patches, portion.done).to(self.machine.products), here)
         labels = torch.from_numpy(portion.labels).to(logits.device)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
         loss = F.cross_entropy(logits.to(self.machine.sums), labels) * portion.weight

@@ -46,7 +46,9 @@ def train(
     ranks that do not agree about what is to be done; and whatever `Training.run` raises.
     """
     recipe.check()
-    ranks = ranks.divided(max(recipe.parallel.towers, recipe.parallel.connected))
+    parallel = recipe.parallel
+    hybrid = parallel.connected > 1
+    ranks = ranks.divided(max(parallel.towers, parallel.connected), "connected" if hybrid else "towers")
     check_learnable(dataset)
     machine = this_machine()
     ranks.agree({
@@ -83,14 +85,11 @@ def _train(
     display.tell(f"found {dataset.found}: {len(dataset.classes)} classes, {len(dataset.training):,} pictures to learn "
                  f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})")  # fmt: skip
     table = recipe.network.build().with_classes(len(dataset.classes))
+    towers = Towers(table, ranks, hybrid=recipe.parallel.connected > 1)  # refuses what cannot be divided
     parameters = totals(table)["parameters"]
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}{ranks}")  # fmt: skip
-    batch = recipe.learning.batch
-    only = (
-        f"a batch of {batch:,} has room for all pictures: each epoch is one step; a smaller --learning.batch makes more"
-    )
-    for notice in (*dataset.notices, choice.notice(machine.device), only if batch > len(dataset.training) else None):
+    for notice in (*dataset.notices, choice.notice(machine.device), *_about_batches(recipe, towers, dataset)):
         if notice:
             display.say(notice)
     if dataset.shape and dataset.shape != recipe.images.shape:
@@ -108,7 +107,6 @@ def _train(
         _compare_machines(folder.read_json("environment.json"), now, display)
     elif ranks.first:
         _begin(folder, recipe, dataset, held_out, measured, now)
-    towers = Towers(table, ranks, hybrid=recipe.parallel.connected > 1)
     run = Training(recipe, towers, training, held_out, measured, machine, folder, display)
     start = checkpoint.newest(folder.checkpoints, display.say) if ranks.first else None
     if start := ranks.from_first(start and str(start)):
@@ -116,6 +114,21 @@ def _train(
         display.tell(f"going on after step {run.position.step:,} of {run.total_steps:,}")
     run.run()
     return _result(folder, recipe) if ranks.first else {}
+
+
+def _about_batches(recipe: Recipe, towers: Towers, dataset: Dataset) -> Iterator[str]:
+    """What people may not have meant by the size of their batches."""
+    batch, group = min(recipe.learning.batch, len(dataset.training)), towers.lineage.group
+    if recipe.learning.batch > batch:
+        yield (
+            f"a batch of {recipe.learning.batch:,} has room for all {batch:,} pictures: each epoch is one step; a "
+            "smaller --learning.batch makes more"
+        )
+    if (busy := -(-batch // group)) < (processes := towers.ranks.shares * towers.parts):
+        yield (
+            f"a batch of {batch:,} gives {busy} of {processes} processes something to do: {group} images at least go "
+            "to one; start fewer, or use a larger --learning.batch"
+        )
 
 
 def _result(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Update:
     """The velocities of a network's parameters, and the step that moves both.
 
     products   of the network's arithmetic: with torch.bfloat16 its parameters become copies in bf16, which is what
-               products read; the weights themselves stay here, in float32
+               products read; the weights themselves stay here, in float32 (float64 where the network is)
     summed     for a network of which other processes have parts
 
     `velocity` maps each parameter's name to float32 of its shape, zero at first; `weights` those of the network's file,
@@ -70,7 +70,7 @@ class Update:
         trusted = self._trusted() if self.trust else {}
         for name, (layer, bias, decay) in self._kinds.items():
             parameter = self._parameters[name]
-            if parameter.grad is not None and (now := rate(layer, bias) * trusted.get(name, 1.0)) > 0:
+            if parameter.grad is not None and (now := rate(layer, bias)) > 0:
                 copy = parameter.detach() if self.copied else None
                 move(
                     self.weights[name],
@@ -79,7 +79,7 @@ class Update:
                     copy,
                     momentum=self.momentum,
                     decay=decay,
-                    rate=now,
+                    rate=now * trusted.get(name, 1.0),
                 )
                 torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
