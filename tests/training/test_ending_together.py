@@ -238,3 +238,9 @@ def test_a_layout_that_the_network_does_not_allow_is_refused_before_anything_is_
     assert "--parallel.connected: fc10 of cifar-18pct cannot be divided into 2 equal shares" in line
     again = commanded(tmp_path / "again", 2, *words)
     assert again.codes() == [0, 0], complaints(tmp_path / "again")
+
+
+def test_where_torchrun_restarts_the_run_has_to_be_named(alexnet, pictures, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "2")
+    ended = alexnet("train", pictures, "--recipe", "cifar-18pct")
+    assert ended.one_line("train", 2) == "--run: name the run's folder; after a restart it has to be found again"
