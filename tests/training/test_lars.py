@@ -108,6 +108,16 @@ def test_two_towers_use_the_whole_tensors_norms():
         torch.testing.assert_close(found[name], tensor, rtol=1e-12, atol=1e-15)
 
 
+def summed(ranks):
+    towers = Towers(small("large-batch"), ranks.divided(2))
+    return towers.summed({name: torch.full((2,), 1.0 + ranks.rank) for name in ("conv1.weight", "fc8.weight")})
+
+
+def test_what_every_tower_holds_is_counted_once():
+    for found in together(2, summed):
+        assert [each.tolist() for each in found.values()] == [[3, 3], [1, 1]]
+
+
 def test_the_large_batch_recipe_has_its_sources_numbers():
     recipe = RECIPES["large-batch"]
     learning, images = recipe.learning, recipe.images

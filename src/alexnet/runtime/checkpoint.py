@@ -45,15 +45,13 @@ def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} holds a value that is not finite")
     path = folder / NAME.format(step)
-    contents = {
-        WEIGHTS: _to_bytes(checkpoint.weights),
-        VELOCITY: _to_bytes(checkpoint.velocity),
-        STATE: json.dumps(checkpoint.state, indent=2).encode(),
-    }
     with whole_folder(path) as partial:
-        for name, content in contents.items():
-            (partial / name).write_bytes(content)
-        manifest = {"format": FORMAT, "sha256": {name: _digest(content) for name, content in contents.items()}}
+        digests = {
+            WEIGHTS: _write(partial / WEIGHTS, _to_bytes(checkpoint.weights)),
+            VELOCITY: _write(partial / VELOCITY, _to_bytes(checkpoint.velocity)),
+            STATE: _write(partial / STATE, json.dumps(checkpoint.state, indent=2).encode()),
+        }
+        manifest = {"format": FORMAT, "sha256": digests}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
         if path.exists():  # the same step again, judged since: the old one stays until the new one is written
             _remove(path)
@@ -107,6 +105,12 @@ def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
         return tensors_to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     except MemoryError:
         raise MachineError("checkpoint: not enough memory to write it; end other programs") from None
+
+
+def _write(path: Path, content: bytes) -> str:
+    """The digest of what is written; the content of one file at a time is in memory."""
+    path.write_bytes(content)
+    return _digest(content)
 
 
 def _digest(content: bytes) -> str:
