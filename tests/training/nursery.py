@@ -7,6 +7,7 @@ even when it has ended, so that it can be sent signals without looking.
 
 import json
 import os
+import signal
 import sys
 import threading
 
@@ -15,6 +16,7 @@ def child(words: list[str], errors: str) -> int:
     """One command of its own; standard error goes to a file."""
     from alexnet.command_line import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal; a shell's background ignores it
     with open(errors, "wb") as file:
         os.dup2(file.fileno(), 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
