@@ -193,6 +193,8 @@ def main() -> None:
             slow = f"tc qdisc add dev lo root tbf rate {options.gigabits}gbit burst 1mb latency 100ms &&"
             begin = f"ip link set lo up && {slow if options.gigabits else ''} exec {words}"
             os.execvp("unshare", ["unshare", "--net", "sh", "-c", begin])
+    if options.gigabits and not options.own_network:
+        parser.error("--gigabits: needs the right to make a network of our own (unshare, ip)")
     machine = this_machine()
     layouts = {name: Processes(name, options.lineage, options.batch) for name in options.layouts}
     for layout in layouts.values():
