@@ -3,16 +3,19 @@
 import os
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.distributed import TCPStore
 
 from alexnet.network.layers import Convolution, FullyConnected
 from alexnet.network.lineages import Lineage, lineage
+from alexnet.network.towers import Towers
 
 PRELOADED = ["alexnet.training.train", "alexnet.runtime.pulse", "alexnet.command_line.train"]
 LIMIT = float(os.environ.get("ALEXNET_TEST_LIMIT", "300"))  # seconds: a hang is a failure, not a pause
@@ -82,6 +85,15 @@ def together(world: int, function: Callable[..., Any], *arguments: Any) -> list[
     return Company(world, _at_work, function, *arguments).results()
 
 
+def laid_together(towers: Towers, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The whole network's tensors from what every process has of them: on rank 0, which a file of theirs would tell."""
+    stream = towers.stream(own)
+    pieces: dict[str, list[Tensor]] = {}
+    for name, piece in stream.pieces:
+        pieces.setdefault(name, []).append(piece)
+    return {name: torch.cat(parts).view(stream.shapes[name]) for name, parts in pieces.items()}
+
+
 def commanded(folder: Path, world: int, *words: object, change: Callable[[int], None] | None = None) -> Company:
     """`alexnet WORDS` in each of `world` processes; what rank R complains of goes to the file R in `folder`.
 
@@ -109,8 +121,6 @@ def _command(folder: Path, words: list[str], change: Callable[[int], None] | Non
 
 
 def _member(environment: dict[str, str], end: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    import torch
-
     os.environ.update(environment)
     torch.set_num_threads(1)
     end.send_bytes(pickle.dumps(function(*arguments)))  # by value: a tensor sent as such lives as long as its process

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from alexnet.data.sources import open_dataset
 from alexnet.judge import judge, renumbered
 from alexnet.runtime.run_folder import RunFolder
+from alexnet.runtime.tensor_file import stream_of
 from alexnet.training.progress import Display
 from alexnet.training.train import train
 
@@ -231,7 +232,8 @@ def test_weights_that_overflow_give_no_number(alexnet, own_run, pictures):
     for tensor in saved.weights.values():
         tensor.mul_(1e30)
     shutil.rmtree(newest)
-    checkpoint.save(own_run / "checkpoints", 8, saved)
+    streams = stream_of(saved.weights), stream_of(saved.velocity)
+    checkpoint.save(own_run / "checkpoints", 8, *streams, saved.state)
     assert "not finite" in refusal(alexnet("evaluate", own_run, pictures), code=5)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime import checkpoint
-from alexnet.runtime.checkpoint import Checkpoint
+from alexnet.runtime.tensor_file import stream_of
 
 SMALL = ("--recipe", "cifar-18pct", "--learning.epochs", "2", "--learning.batch", "8")
 
@@ -109,7 +109,8 @@ def other_weights(run, lineage):
     weights = dict(AlexNet(lineage, classes=3).state_dict())
     velocity = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     shutil.rmtree(run / "checkpoints")
-    checkpoint.save(run / "checkpoints", int(newest.name[5:]), Checkpoint(weights, velocity, saved.state))
+    streams = stream_of(weights), stream_of(velocity)
+    checkpoint.save(run / "checkpoints", int(newest.name[5:]), *streams, saved.state)
 
 
 @pytest.mark.parametrize("lineage", ["cifar-80sec", "cifar-13pct"])

@@ -13,7 +13,7 @@ from alexnet.network.operations import Here
 from alexnet.network.towers import Towers, exchanged, hybrid_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE
-from company import small, together
+from company import laid_together, small, together
 from exchanges import Counted
 
 
@@ -40,7 +40,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     loss = F.cross_entropy(logits, labels[share], reduction="sum") / total
     (loss * ranks.shares).backward()
     divided.add_up_gradients(network)
-    gradients = divided.whole({name: each.grad for name, each in network.named_parameters()})
+    gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(total, table.classes, dtype=kind)
     every[share] = logits.detach()
     normalized = [each for each in network.modules() if isinstance(each, BatchNormalized)]

@@ -11,7 +11,7 @@ from alexnet.network.operations import Here
 from alexnet.network.towers import Towers, exchanged, tower_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE, Ranks
-from company import small, together
+from company import laid_together, small, together
 from exchanges import Counted
 
 MEETINGS = ["before_conv3", "before_fc6", "before_fc7", "before_fc8", "logits"]
@@ -30,7 +30,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     logits = shared(images[own].to(kind), Here(7, 11, int(own[0]), ranks.tower))
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
     (loss * ranks.shares).backward()
-    gradients = divided.whole({name: each.grad for name, each in network.named_parameters()})
+    gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(count, table.classes, dtype=kind)
     every[own] = logits.detach()
     return ranks.total(every), gradients if ranks.first else {}

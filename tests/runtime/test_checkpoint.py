@@ -13,6 +13,7 @@ import torch
 from alexnet.runtime import checkpoint
 from alexnet.runtime.checkpoint import Checkpoint
 from alexnet.runtime.errors import BadInputError, MachineError
+from alexnet.runtime.tensor_file import stream_of
 
 FILES = ("manifest.json", "state.json", "velocity.safetensors", "weights.safetensors")
 
@@ -20,6 +21,10 @@ FILES = ("manifest.json", "state.json", "velocity.safetensors", "weights.safeten
 def made(step):
     weights = {"conv1.weight": torch.full((40, 7), float(step)), "conv1.bias": torch.arange(5.0) + step}
     return Checkpoint(weights, {name: -tensor for name, tensor in weights.items()}, {"step": step, "errors": [0.5]})
+
+
+def save(folder, step, kept):
+    checkpoint.save(folder, step, stream_of(kept.weights), stream_of(kept.velocity), kept.state)
 
 
 def same(one, other):
@@ -37,7 +42,7 @@ def names(folder):
 def two(tmp_path):
     """A folder with the checkpoints of steps 1 and 2."""
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, made(step))
+        save(tmp_path, step, made(step))
     return tmp_path
 
 
@@ -45,7 +50,7 @@ def test_what_was_saved_is_read_back_to_the_bit(tmp_path):
     kept = made(3)
     kept.weights["conv1.bias"][0] = 1e-42
     kept.weights["conv1.bias"][1] = -0.0
-    checkpoint.save(tmp_path, 3, kept)
+    save(tmp_path, 3, kept)
     path = checkpoint.newest(tmp_path)
     assert path == tmp_path / "step-000000003"
     assert same(checkpoint.load(path), kept)
@@ -55,14 +60,14 @@ def test_what_was_saved_is_read_back_to_the_bit(tmp_path):
 
 def test_a_tensor_in_another_memory_order_is_saved_as_what_it_says(tmp_path):
     turned = torch.arange(96.0).view(2, 3, 4, 4).to(memory_format=torch.channels_last)
-    checkpoint.save(tmp_path, 1, Checkpoint({"w": turned}, {"w": turned.transpose(0, 1)}, {}))
+    save(tmp_path, 1, Checkpoint({"w": turned}, {"w": turned.transpose(0, 1)}, {}))
     read = checkpoint.load(tmp_path / "step-000000001")
     assert torch.equal(read.weights["w"], turned) and torch.equal(read.velocity["w"], turned.transpose(0, 1))
 
 
 def test_the_two_newest_are_kept(tmp_path):
     for step in (5, 50, 500, 20_000_000):
-        checkpoint.save(tmp_path, step, made(step))
+        save(tmp_path, step, made(step))
     assert names(tmp_path) == ["step-000000500", "step-020000000"]
 
 
@@ -155,16 +160,16 @@ def test_a_value_that_is_not_finite_is_never_written(two, part, value):
     bad = made(3)
     getattr(bad, part)["conv1.bias"][4] = value
     with pytest.raises(ValueError, match=r"conv1\.bias"):
-        checkpoint.save(two, 3, bad)
+        save(two, 3, bad)
     assert names(two) == ["step-000000001", "step-000000002"]
 
 
 def test_saving_the_same_step_again_replaces_it(two):
     later = Checkpoint(made(2).weights, made(2).velocity, {"step": 2, "errors": [0.5, 0.25]})
-    checkpoint.save(two, 2, later)
+    save(two, 2, later)
     assert same(checkpoint.load(two / "step-000000002"), later)
     flipped(two / "step-000000002" / "weights.safetensors", -1)
-    checkpoint.save(two, 2, later)
+    save(two, 2, later)
     assert same(checkpoint.load(two / "step-000000002"), later)
     assert names(two) == ["step-000000001", "step-000000002"]
 
@@ -172,10 +177,10 @@ def test_saving_the_same_step_again_replaces_it(two):
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_save_that_does_not_fit_leaves_the_older_checkpoints(two, largest_file, step):
     with largest_file(500), pytest.raises(MachineError, match=rf"step-00000000{step}: cannot write: file too large"):
-        checkpoint.save(two, step, made(step))
+        save(two, step, made(step))
     assert same(checkpoint.load(two / "step-000000002"), made(2))
     assert names(two) == ["step-000000001", "step-000000002"]
-    checkpoint.save(two, 3, made(3))
+    save(two, 3, made(3))
     assert names(two) == ["step-000000002", "step-000000003"]
 
 
@@ -204,6 +209,6 @@ if __name__ == "__main__":
 
     before, now = Path(sys.argv[1], "before"), Path(sys.argv[1], "now")
     for number in (1, 2):
-        checkpoint.save(before, number, made(number))
-    acts = [lambda folder: checkpoint.save(folder, 3, made(3)), lambda folder: checkpoint.save(folder, 2, made(2))]
+        save(before, number, made(number))
+    acts = [lambda folder: save(folder, 3, made(3)), lambda folder: save(folder, 2, made(2))]
     print(json.dumps([every_death(now, before, act, _state, range(0, 1400, 200)) for act in acts]))

@@ -12,7 +12,7 @@ from alexnet.training.recipe import Learning
 from alexnet.training.recipes import RECIPES
 from alexnet.training.schedule import rate
 from alexnet.training.update import Update
-from company import small, together
+from company import laid_together, small, together
 
 LEARNING = Learning(trust=0.001, decay=0.01, layer_decay=(("fc10", 0.1),))
 RATES = (4.0, 20.0, 8.0)
@@ -94,7 +94,7 @@ def moved_by_a_tower(ranks, learning):
         parameter.grad = gradient.chunk(2)[ranks.rank].clone() if towers.divides(name) else gradient
     update = Update(network, learning, summed=towers.summed)
     update.step(lambda layer, bias: 10.0)
-    return towers.whole(update.weights)
+    return laid_together(towers, update.weights)
 
 
 def test_two_towers_use_the_whole_tensors_norms():

@@ -3,6 +3,7 @@
 In float64, where roundings have not grown to anything after these few steps.
 """
 
+import resource
 import shutil
 from dataclasses import replace
 
@@ -85,6 +86,27 @@ def runs(recipe, four_classes, tmp_path_factory):
     }
 
 
+class Filling(Watching):
+    """No file may be larger than `size`, until it is told of that."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, self.before[1]))
+
+    def say(self, text):
+        super().say(text)
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+
+def learned_on_a_full_disk(ranks, recipe, source, path, towers, size):
+    """What is said of it. The first rank's disk is full, for its first checkpoint."""
+    ranks = ranks.divided(towers)
+    display = Filling(size) if ranks.first else Watching()
+    begin(recipe, open_dataset(source), path, display, small(recipe.network.lineage), ranks, FLOAT64).run()
+    return display.said
+
+
 def compare(one, other):
     """Two finished runs are the same but for rounding."""
     saved = [checkpoint.load(checkpoint.newest(path / "checkpoints")) for path in (one, other)]
@@ -113,6 +135,18 @@ def test_what_one_layout_saved_another_goes_on_with(runs, recipe, four_classes, 
     compare(straight, path)
     same_bits = differing(left(straight), left(path)) == []
     assert same_bits == (earlier == later), "to the bit within a layout, in another order across"
+
+
+@pytest.mark.parametrize("share", [0.001, 0.4, 0.999])
+@pytest.mark.parametrize("layout", ["two towers", "two by two"])
+def test_a_disk_that_is_full_halfway_keeps_no_rank_waiting(runs, recipe, four_classes, tmp_path, layout, share):
+    straight, (world, over) = runs[layout][0], LAYOUTS[layout]
+    size = (checkpoint.newest(straight / "checkpoints") / checkpoint.WEIGHTS).stat().st_size
+    what = recipe, str(four_classes), tmp_path / "run", over, int(share * size)
+    (said,), *others = together(world, learned_on_a_full_disk, *what)
+    assert "step-000000002: cannot write: file too large" in said and "the next save tries again" in said
+    assert others == [[]] * (world - 1)
+    assert differing(left(straight), left(tmp_path / "run")) == []
 
 
 @pytest.mark.parametrize("layout", ["one", "two shares", "two by two"])

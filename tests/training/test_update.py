@@ -221,9 +221,12 @@ def test_bf16_copies_go_on_where_they_stopped():
             set_gradients(network, step)
             update.step(lambda layer, bias: 0.01)
         if step == 2:
-            kept = [{name: each.clone() for name, each in of.items()} for of in (first.weights, first.velocity)]
+            kept = first
             stopped, first = resumed, Update(resumed, PRINTED, torch.bfloat16)
-            first.load(*kept)
+            for own, other in ((first.weights, kept.weights), (first.velocity, kept.velocity)):
+                for name in own:
+                    own[name].copy_(other[name])
+            first.renew_copies()
     for name, parameter in straight.named_parameters():
         assert torch.equal(parameter, stopped.get_parameter(name)), name
         assert torch.equal(one.weights[name], first.weights[name]) and torch.equal(

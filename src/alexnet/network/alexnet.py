@@ -21,6 +21,7 @@ from alexnet.network.operations import (
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.randomness import Purpose, torch_seed
 from alexnet.runtime.suggestions import did_you_mean
+from alexnet.runtime.tensor_file import finite
 
 
 class AlexNet(nn.Module):
@@ -163,5 +164,5 @@ def check_weights(shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor
                 f"{name}: weights of another network ({key} is {found}, {lineage} has {wanted}); "
                 "use the run they were trained in"
             )
-        if not torch.isfinite(weights[key]).all():
+        if not finite(weights[key]):
             raise BadInputError(f"{name}: {key} holds values that are not finite; train again")

@@ -32,6 +32,7 @@ from alexnet.network.meetings import Gather, Meet
 from alexnet.network.operations import DroppedOut, Gathered, Met
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import Ranks
+from alexnet.runtime.tensor_file import Stream
 
 
 def tower_of(whole: Lineage, towers: int) -> Lineage:
@@ -206,29 +207,32 @@ class Towers:
         own = [part if self.divides(name) or not self.ranks.tower else part * 0 for name, part in parts.items()]
         return dict(zip(parts, self.ranks.over_towers(torch.stack(own)), strict=True))
 
-    def handed_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's part of the whole network's tensors, named and of kinds as its own are; rank 0 has them all.
+    def hand_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
+        """Fill this process's tensors with its part of the whole network's, which rank 0 has.
 
         Raises KeyError for those of another network.
         """
-        parts = {}
         for name, shape in self.shapes(own).items():
             kind = own[name].dtype
             tensor = whole[name].to(kind) if self.ranks.first else torch.empty(shape, dtype=kind)
             self.ranks.spread(tensor)
-            parts[name] = tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor
-        return parts
+            own[name].copy_(tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor)
 
-    def whole(self, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The whole network's tensors, from every tower's parts: on rank 0; nothing on the others."""
-        found = {}
-        for name, part in parts.items():
+    def stream(self, own: Mapping[str, Tensor]) -> Stream:
+        """The whole network's tensors, from those of every process: their pieces come to rank 0.
+
+        Every rank goes through them all, to the end, whatever happens: who does not keeps the others waiting.
+        """
+        shapes, kind = dict(sorted(self.shapes(own).items())), next(iter(own.values())).dtype
+        return Stream(kind, shapes, self._pieces(own))
+
+    def _pieces(self, own: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        for name in sorted(own):
             if self.divides(name):
-                if pieces := self.ranks.collected(part.contiguous()):
-                    found[name] = torch.cat([piece.cpu() for piece in pieces])
+                for piece in self.ranks.collected(own[name]):
+                    yield name, piece
             elif self.ranks.first:
-                found[name] = part
-        return found
+                yield name, own[name]
 
 
 def exchanged(here: Lineage) -> dict[str, tuple[float, float]]:

@@ -7,18 +7,19 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
+from safetensors.torch import load_file as tensors_from_file
 from torch import Tensor
 
+from alexnet.runtime import tensor_file
 from alexnet.runtime.commit import PARTIAL, whole_folder
-from alexnet.runtime.errors import BadInputError, MachineError
+from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.tensor_file import Stream
 
 FORMAT = 1
 WEIGHTS, VELOCITY, STATE = "weights.safetensors", "velocity.safetensors", "state.json"
@@ -35,22 +36,21 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(folder: Path, step: int, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint of `step`, then forget all but the two newest.
+def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapping[str, Any]) -> None:
+    """Write the checkpoint of `step` as its numbers come, then forget all but the two newest.
 
-    Raises MachineError when the machine refuses (the older checkpoints are then untouched), ValueError for a value
-    that is not finite: such a checkpoint is never written.
+    Raises MachineError when the machine refuses, ValueError for a value that is not finite: such a checkpoint never
+    comes to be. The older ones are then untouched, and the streams are not at their ends.
     """
-    for name, tensor in (*checkpoint.weights.items(), *checkpoint.velocity.items()):
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} holds a value that is not finite")
     path = folder / NAME.format(step)
     with whole_folder(path) as partial:
-        digests = {
-            WEIGHTS: _write(partial / WEIGHTS, _to_bytes(checkpoint.weights)),
-            VELOCITY: _write(partial / VELOCITY, _to_bytes(checkpoint.velocity)),
-            STATE: _write(partial / STATE, json.dumps(checkpoint.state, indent=2).encode()),
-        }
+        digests = {}
+        for name, stream in ((WEIGHTS, weights), (VELOCITY, velocity)):
+            with (partial / name).open("wb") as file:
+                digests[name] = tensor_file.write(file, stream)
+        content = json.dumps(state, indent=2).encode()
+        (partial / STATE).write_bytes(content)
+        digests[STATE] = sha256(content).hexdigest()
         manifest = {"format": FORMAT, "sha256": digests}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
         if path.exists():  # the same step again, judged since: the old one stays until the new one is written
@@ -79,11 +79,14 @@ def newest(folder: Path, notice: Callable[[str], None] | None = None, only: str 
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint whole. Raises BadInputError naming the damaged file."""
+    """Open a checkpoint: its tensors are read from the disk as they are used, so keep others out of the folder.
+
+    Raises BadInputError naming the damaged file.
+    """
     if fault := _faults(path):
         raise BadInputError(f"{fault}; train again")
     state = json.loads((path / STATE).read_text())
-    return Checkpoint(read_tensors(path / WEIGHTS), read_tensors(path / VELOCITY), state)
+    return Checkpoint(tensors_from_file(path / WEIGHTS), tensors_from_file(path / VELOCITY), state)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -100,23 +103,6 @@ def _remove(path: Path) -> None:
     shutil.rmtree(trash)
 
 
-def _to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    try:
-        return tensors_to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    except MemoryError:
-        raise MachineError("checkpoint: not enough memory to write it; end other programs") from None
-
-
-def _write(path: Path, content: bytes) -> str:
-    """The digest of what is written; the content of one file at a time is in memory."""
-    path.write_bytes(content)
-    return _digest(content)
-
-
-def _digest(content: bytes) -> str:
-    return sha256(content).hexdigest()
-
-
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir() and path.name[5:].isdigit())
 
@@ -128,8 +114,9 @@ def _faults(path: Path, only: str = "") -> str:
         if manifest["format"] != FORMAT:
             return f"{path}: written by another version (format {manifest['format']})"
         for name in [only] if only else [WEIGHTS, VELOCITY, STATE]:
-            if _digest((path / name).read_bytes()) != manifest["sha256"][name]:
-                return f"{path / name}: damaged (its digest differs)"
+            with (path / name).open("rb") as file:
+                if file_digest(file, sha256).hexdigest() != manifest["sha256"][name]:
+                    return f"{path / name}: damaged (its digest differs)"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{path}: damaged ({error})"
     return ""

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
@@ -146,14 +146,20 @@ class Ranks:
         if self.world > 1:
             dist.broadcast(tensor, 0)
 
-    def collected(self, part: Tensor) -> list[Tensor]:
-        """The several towers' parts, of one shape, in their order: on rank 0; nothing on the others."""
+    def collected(self, part: Tensor) -> Iterator[Tensor]:
+        """The several towers' parts, of one shape, one after the other: on rank 0; nothing on the others."""
         if self.share:
-            return []
+            return
         assert self.mesh is not None
-        parts = [torch.empty_like(part) for _ in range(self.towers)] if self.first else None
-        dist.gather(part, parts, dst=0, group=self.mesh.get_group("tower"))
-        return parts or []
+        group = self.mesh.get_group("tower")
+        if not self.first:
+            dist.send(part.contiguous(), group=group, group_dst=0)
+            return
+        yield part
+        for tower in range(1, self.towers):
+            theirs = torch.empty(part.shape, dtype=part.dtype, device=part.device)
+            dist.recv(theirs, group=group, group_src=tower)
+            yield theirs
 
     def together(self, network: nn.Module) -> nn.Module:
         """The network whose gradients are, after backward, the means over the batch's shares."""

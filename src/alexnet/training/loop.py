@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ class Training:
             file = str(path / checkpoint.WEIGHTS)
             check_weights(self.towers.shapes(self.update.weights), saved.weights, self.network.lineage.name, file)
         try:
-            weights = self.towers.handed_out(self.update.weights, saved.weights)
-            self.update.load(weights, self.towers.handed_out(self.update.velocity, saved.velocity))
+            self.towers.hand_out(self.update.weights, saved.weights)
+            self.towers.hand_out(self.update.velocity, saved.velocity)
+            self.update.renew_copies()
             self.position = Position(**self.ranks.from_first(saved.state))
         except (KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
@@ -261,15 +263,12 @@ class Training:
         """Save; where the machine refuses, keep going with a word unless it is `needed`."""
         self._look()
         self.saved_at = time.monotonic()
-        kinds = self.update.weights, self.update.velocity
-        weights, velocity = (self.towers.whole(kind) for kind in kinds)
-        if not self.journal:
-            return
-        self.position.lines = self.journal.lines
+        weights, velocity = map(self.towers.stream, (self.update.weights, self.update.velocity))
         try:
-            self.journal.flush()
-            saved = Checkpoint(weights, velocity, asdict(self.position))
-            checkpoint.save(self.folder.checkpoints, self.position.step, saved)
+            if self.journal:
+                self.position.lines = self.journal.lines
+                self.journal.flush()
+                checkpoint.save(self.folder.checkpoints, self.position.step, weights, velocity, asdict(self.position))
         except ValueError as error:
             raise DivergedError(
                 f"{self.folder.path}: {error} at step {self.position.step:,}; train with a smaller --learning.rate"
@@ -278,3 +277,6 @@ class Training:
             if needed:
                 raise
             self.display.say(f"{error}; step {self.position.step:,} is not saved, the next save tries again")
+        finally:
+            for _ in chain(weights.pieces, velocity.pieces):
+                pass  # the other ranks hand over all that is theirs, saved or not

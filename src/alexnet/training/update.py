@@ -56,12 +56,9 @@ class Update:
             self._kinds[name] = (places[place], bias, 0.0 if bias and not learning.bias_decay else decay)
 
     @torch.no_grad()
-    def load(self, weights: dict[str, Tensor], velocity: dict[str, Tensor]) -> None:
-        """Go on from these. Raises KeyError or RuntimeError for those of another network."""
-        for name, own in self.weights.items():
-            own.copy_(weights[name])
+    def renew_copies(self) -> None:
+        """Round the copies in bf16 anew, once others have put weights here."""
         for name, parameter in self._parameters.items():
-            self.velocity[name].copy_(velocity[name])
             parameter.copy_(self.weights[name])
 
     @torch.no_grad()
