@@ -1,6 +1,7 @@
 """What working together costs: layouts of the same batch over processes, interleaved; bytes; memory.
 
     python benchmarks/parallel.py [--lineage paper] [--batch 128] [--repeats 20] [--layouts one ...] [--gigabits 1]
+                                  [--products float32]
 
 Each layout is a set of processes of its own, each of which takes the step of `alexnet train` on pictures made up
 beforehand; one layout computes at a time. `one` has two threads, the others one for each process. Bytes are counted
@@ -14,13 +15,17 @@ import ctypes
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,7 +37,8 @@ from alexnet.data.batches import Portion
 from alexnet.data.statistics import Statistics
 from alexnet.network.lineages import lineage
 from alexnet.network.towers import Towers
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime import checkpoint
+from alexnet.runtime.devices import Machine, environment, this_machine
 from alexnet.runtime.pulse import at_work
 from alexnet.training.recipes import RECIPES
 from alexnet.training.step import Step
@@ -49,12 +55,12 @@ LAYOUTS = {  # how, and the threads of each process
 }
 
 
-def member(name: str, which: str, size: int) -> None:
+def member(name: str, which: str, size: int, products: str) -> None:
     """One process of a layout: takes steps when it is told to, and says how long they took."""
     layout = LAYOUTS[name][0]
     with at_work(print) as company:
         ranks = company.divided(layout.over)
-        machine, recipe = this_machine(), RECIPES[which]
+        machine, recipe = machine_with(products), RECIPES[which]
         table = lineage(which)
         towers = Towers(table, ranks, layout.hybrid)
         side, patch = recipe.images.side, recipe.images.patch
@@ -74,9 +80,12 @@ def member(name: str, which: str, size: int) -> None:
         step = Step(recipe, towers, recipe.images, measured, machine)
         for number, line in enumerate(sys.stdin):
             wire, began = on_the_wire(), time.perf_counter()
-            modes = {"step": torch.enable_grad, "count": Counted, "hold": Held}
+            modes = {"step": torch.enable_grad, "count": Counted, "hold": Held, "save": Held}
             with modes[line.strip()]() as mode:
-                loss = step(batch, number, lambda layer, bias: 0.01)
+                if line.strip() == "save":
+                    save(step, number)
+                else:
+                    loss = step(batch, number, lambda layer, bias: 0.01)
                 ranks.highest(0.0)  # as after every step of a run
             answer = {
                 "seconds": time.perf_counter() - began,
@@ -88,6 +97,22 @@ def member(name: str, which: str, size: int) -> None:
                 "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             }
             print(json.dumps(answer), flush=True)
+
+
+def save(step: Step, number: int) -> None:
+    """What a run does to save, into a folder that is removed again."""
+    weights, velocity = map(step.towers.stream, (step.update.weights, step.update.velocity))
+    if step.ranks.first:
+        with TemporaryDirectory() as folder:
+            checkpoint.save(Path(folder), number, weights, velocity, {})
+    for _ in chain(weights.pieces, velocity.pieces):
+        pass
+
+
+def machine_with(products: str) -> Machine:
+    """This machine; with products of its own choice where none are named."""
+    machine = this_machine()
+    return replace(machine, products=getattr(torch, products), reason="as asked") if products else machine
 
 
 class Heap(ctypes.Structure):
@@ -134,7 +159,7 @@ def on_the_wire() -> int:
 class Processes:
     """Those of one layout, which wait to be told."""
 
-    def __init__(self, name: str, which: str, size: int) -> None:
+    def __init__(self, name: str, which: str, size: int, products: str) -> None:
         layout, threads = LAYOUTS[name]
         world = layout.processes
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -142,7 +167,7 @@ class Processes:
             "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(self.store.port),
             "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": str(threads),
         }  # fmt: skip
-        words = [sys.executable, __file__, "--member", name, which, str(size)]
+        words = [sys.executable, __file__, "--member", name, which, str(size), products]
         self.members = [
             subprocess.Popen(
                 words, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
@@ -180,28 +205,30 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--layouts", nargs="*", default=list(LAYOUTS))
     parser.add_argument("--gigabits", type=float, help="of a loopback device of our own, which all processes share")
-    parser.add_argument("--member", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--products", default="", choices=["", "bfloat16", "float32"], help="of the machine otherwise")
+    parser.add_argument("--member", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--own-network", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.member:
-        name, which, size = options.member
-        member(name, which, int(size))
+        name, which, size, products = options.member
+        member(name, which, int(size), products)
         return
     if not options.own_network and shutil.which("unshare") and shutil.which("ip"):
-        words = " ".join([sys.executable, *sys.argv, "--own-network"])
+        words = shlex.join([sys.executable, *sys.argv, "--own-network"])
         if subprocess.run(["unshare", "--net", "true"], check=False, capture_output=True).returncode == 0:
             slow = f"tc qdisc add dev lo root tbf rate {options.gigabits}gbit burst 1mb latency 100ms &&"
             begin = f"ip link set lo up && {slow if options.gigabits else ''} exec {words}"
             os.execvp("unshare", ["unshare", "--net", "sh", "-c", begin])
     if options.gigabits and not options.own_network:
         parser.error("--gigabits: needs the right to make a network of our own (unshare, ip)")
-    machine = this_machine()
-    layouts = {name: Processes(name, options.lineage, options.batch) for name in options.layouts}
+    machine = machine_with(options.products)
+    layouts = {name: Processes(name, options.lineage, options.batch, options.products) for name in options.layouts}
     for layout in layouts.values():
         for _ in range(2):
             layout.step()
     counts = {name: layout.step("count") for name, layout in layouts.items()}
     held = {name: layout.step("hold") for name, layout in layouts.items()}
+    saving = {name: layout.step("save") for name, layout in layouts.items()}
     seconds: dict[str, list[float]] = {name: [] for name in layouts}
     last: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.repeats):
@@ -224,6 +251,7 @@ def main() -> None:
             "loss": last[name][0]["loss"], "bytes_by_formula": sum(needed.values()), "bytes_counted": sent,
             "bytes_on_loopback": median([each["wire"] for each in last[name]]) if options.own_network else None,
             "needed": needed, "held_mb": max(each["held"] for each in held[name]),
+            "held_while_saving_mb": max(each["held"] for each in saving[name]),
             "resident_mb": max(each["resident"] for each in last[name]),
             "resident_before_mb": max(each["resident_before"] for each in last[name]),
         }  # fmt: skip
@@ -236,7 +264,8 @@ def main() -> None:
             f"  {name:11} {each['images_per_second']:7.1f} images/s ({low:.1f} to {high:.1f})"
             f"   {each['efficiency']:.2f} of one   sends {each['bytes_counted'] / 1e6:.2f} MB a step "
             f"(formula {each['bytes_by_formula'] / 1e6:.2f}{wire})   holds {each['held_mb']:,.0f} MB a process "
-            f"({each['held_mb'] / one['held_mb']:.1%} of one), resident {each['resident_mb']:,.0f}, of which "
+            f"({each['held_mb'] / one['held_mb']:.1%} of one; {each['held_while_saving_mb']:,.0f} while saving), "
+            f"resident {each['resident_mb']:,.0f}, of which "
             f"{each['resident_before_mb']:,.0f} before"
         )
     asked = {name: getattr(options, name) for name in ("lineage", "batch", "repeats", "gigabits")}
