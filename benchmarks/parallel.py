@@ -226,9 +226,9 @@ def main() -> None:
     for layout in layouts.values():
         for _ in range(2):
             layout.step()
-    counts = {name: layout.step("count") for name, layout in layouts.items()}
     held = {name: layout.step("hold") for name, layout in layouts.items()}
     saving = {name: layout.step("save") for name, layout in layouts.items()}
+    counts = {name: layout.step("count") for name, layout in layouts.items()}
     seconds: dict[str, list[float]] = {name: [] for name in layouts}
     last: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.repeats):
