@@ -2,13 +2,20 @@
 
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
+from alexnet.data.augment import Images
 from alexnet.data.sources import open_dataset
+from alexnet.data.statistics import Statistics
 from alexnet.evaluation import predictions
 from alexnet.judge import judge
+from alexnet.network.towers import Towers
 from alexnet.runtime.arrays import read_arrays
-from company import commanded, complaints, together
+from alexnet.runtime.devices import Machine
+from alexnet.runtime.ranks import ALONE
+from company import commanded, complaints, small, together
 
 
 def judged(ranks, run, source, views, portion):
@@ -28,6 +35,44 @@ def test_any_number_of_processes_says_what_one_does(pictures, finished_run, tmp_
     assert many == [alone] * world
     (one,), (kept,) = ([read_arrays(file) for file in (run / "predictions").iterdir()] for run in runs)
     assert {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in kept.items()}
+
+
+class Looked:
+    """Made-up squares, which remember who was looked at."""
+
+    def __init__(self, count):
+        self.labels, self.seen = np.arange(count), []
+
+    def __len__(self):
+        return len(self.labels)
+
+    def gather(self, numbers):
+        self.seen.extend(numbers.tolist())
+        pixels = np.random.default_rng(0).integers(0, 256, (len(self), 107, 107, 3), dtype=np.uint8)
+        return pixels[numbers]
+
+
+def predicted(ranks, over, hybrid, count, views):
+    predictions.PORTION = 2
+    images, squares = Images(side=107, patch=99, positions=9), Looked(count)
+    network = Towers(small("paper"), ranks.divided(over), hybrid).network(seed=3).double()
+    measured = Statistics(np.full((107, 107, 3), 128, np.float32), np.ones(3), np.eye(3))
+    machine, nobody = Machine(torch.device("cpu"), torch.float64, ""), lambda done, total: None
+    found = predictions.predict(network, squares, images, measured, machine, views, nobody, ranks.divided(over))
+    return found.probabilities, squares.seen
+
+
+@pytest.mark.parametrize("views", [1, 10])
+@pytest.mark.parametrize("count", [1, 5, 8])
+@pytest.mark.parametrize(("world", "over", "hybrid"), [(2, 2, True), (4, 2, True), (4, 4, True), (2, 2, False)])
+def test_a_divided_network_says_what_the_whole_one_does(world, over, hybrid, count, views):
+    """Also where processes of a hybrid have no image, or one less than others; each looks at its own, or at one."""
+    (alone, _), each = predicted(ALONE, 1, False, count, views), together(world, predicted, over, hybrid, count, views)
+    assert all(torch.equal(found, each[0][0]) for found, _ in each)
+    torch.testing.assert_close(each[0][0], alone, rtol=1e-6, atol=0)  # sums of probabilities are in float32
+    looked = [number for _, seen in each for number in seen]
+    assert set(looked) == set(range(count))
+    assert len(looked) <= (count + world if hybrid else count * over)
 
 
 def test_one_process_of_several_speaks(pictures, own_run, tmp_path):

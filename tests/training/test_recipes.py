@@ -1,14 +1,13 @@
-"""Every recipe: its numbers, how they are set and checked, how it is kept, and what differs between two of them."""
+"""Every recipe: its numbers, how they are set and checked, and how it is kept."""
 
 import json
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 
 import pytest
 
 from alexnet.network.lineages import LINEAGES
 from alexnet.runtime.errors import BadInputError, UsageError
-from alexnet.training.comparison import Difference, compare
-from alexnet.training.recipe import Recipe, differences, settable
+from alexnet.training.recipe import OF_ONE_SCHEDULE, Recipe, differences, settable
 from alexnet.training.recipes import NAMES, RECIPES, default_recipe, recipe_named
 
 EVERY = pytest.mark.parametrize("recipe", [*RECIPES.values(), default_recipe(1000)], ids=lambda recipe: recipe.name)
@@ -213,9 +212,21 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
     ],
 )
 def test_a_number_that_cannot_work_is_refused_with_its_rule(name, texts, rule):
+    recipe = PAPER.altered({"learning.schedule": OF_ONE_SCHEDULE.get(name, "stall")})
     for text in texts:
-        expected = value(PAPER.altered({name: text}), name)
-        assert refusal(PAPER, name, text) == f"--{name}: {rule}; the recipe paper has {expected}"
+        expected = value(recipe.altered({name: text}), name)
+        assert refusal(recipe, name, text) == f"--{name}: {rule}; the recipe paper has {expected}"
+
+
+@pytest.mark.parametrize("name", OF_ONE_SCHEDULE)
+def test_a_number_that_the_schedule_does_not_look_at_is_refused_and_not_passed_over(name):
+    other = next(each for each in ("stall", "falling") if each != OF_ONE_SCHEDULE[name])
+    for schedule in ("fixed", other):
+        assert refusal(PAPER.altered({"learning.schedule": schedule}), name, "2") == (
+            f"--{name}: the schedule {schedule} of paper does not look at it; leave it out, or add "
+            f"--learning.schedule {OF_ONE_SCHEDULE[name]}"
+        )
+    assert PAPER.altered({name: "2", "learning.schedule": OF_ONE_SCHEDULE[name]}).check()
 
 
 def test_a_lineage_of_another_size_needs_patches_of_its_size():
@@ -250,49 +261,3 @@ def without(part: str, name: str) -> dict:
 def test_what_is_no_recipe_is_refused_by_its_files_name(content):
     with pytest.raises(BadInputError, match=r"^runs/a/recipe\.json: not a recipe of this version \(.+\); train again$"):
         Recipe.from_json(content, "runs/a/recipe.json")
-
-
-def test_the_paper_and_what_was_run_differ_in_what_is_known():
-    found = {difference.what: (difference.one, difference.other) for difference in compare(PAPER, AS_RUN)}
-    tenth = "0.1 x eigenvalue, on pixels between 0 and 1"
-    as_run = "0.1 x square root of the eigenvalue, on 0 to 255, then divided by 1.1"
-    positions = "images: positions of training patches, along each axis"
-    key = {
-        "norm1: alpha, before the plain sum": ("0.0001", "2e-05"),
-        "norm2: alpha, before the plain sum": ("0.0001", "2e-05"),
-        **{f"conv{number}: initial weights": ("N(0, 0.01²)", "N(0, 0.03²)") for number in (3, 4, 5)},
-        "learning: rate of the biases, in rates of the weights": ("1", "2"),
-        "learning: decay of the biases": ("yes", "no"),
-        positions: ("32", "33"),
-        "images: images that share one patch": ("1", "32"),
-        "images: colour shifts": (tenth, as_run),
-    }
-    assert {what: found[what] for what in key} == key
-    assert found["conv1: order of layers"] == (
-        "convolution, rectifier, normalization across maps, max pooling",
-        "convolution, normalization across maps, max pooling, rectifier",
-    )
-    assert "normalization within a map" in found["conv2: order of layers"][1]
-    assert found["learning: changes of the rate"][1].startswith("epoch 25: all layers, weights x 0.1; epoch 51: ")
-    assert (
-        "epoch 72: conv1 frozen; epoch 79: conv2 to fc8's weights x 0.001" in found["learning: changes of the rate"][1]
-    )
-    assert {"learning: schedule", "learning: epochs", "images: order of the images"} <= set(found)
-    assert "images: where the mean image is subtracted" in found
-    assert not {"parameters", "input", "learning: batch", "learning: momentum", "learning: weight decay"} & set(found)
-
-
-@EVERY
-def test_a_recipe_does_not_differ_from_itself(recipe):
-    assert compare(recipe, replace(recipe, seed=5)) == []
-
-
-@pytest.mark.parametrize("one", RECIPES)
-def test_differences_are_the_same_from_both_sides(one):
-    for other in RECIPES:
-        forth = compare(RECIPES[one], RECIPES[other])
-        back = {Difference(each.what, each.other, each.one) for each in compare(RECIPES[other], RECIPES[one])}
-        assert set(forth) == back
-        assert len(forth) == len(back)
-        assert (one == other) == (not forth)
-        assert all(each.one != each.other for each in forth)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Convolution, Layer, MaxPool, NormAcrossMaps, Rectifier
+from alexnet.network.operations import Here
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def front(network: AlexNet, patch: int, corners: list[tuple[int, int]]) -> Front
 
 
 def logits_of_views(
-    network: AlexNet, what: Front, whole: Tensor, patch: int, corners: list[tuple[int, int]]
+    network: AlexNet, what: Front, whole: Tensor, patch: int, corners: list[tuple[int, int]], here: Here | None = None
 ) -> list[Tensor]:
     """The logits of the views whose patches begin at these corners.
 
@@ -66,4 +67,4 @@ def logits_of_views(
         right = network.stage(0, what.stages, torch.cat([view[:, :, :, n * step :] for view in views]))
         strips = zip(inner, below.chunk(len(views)), right.chunk(len(views)), strict=True)
         inner = [torch.cat([torch.cat([own, beside[:, :, :n]], 3), under], 2) for own, under, beside in strips]
-    return [network.stage(what.stages, None, each) for each in inner]
+    return [network.stage(what.stages, None, each, here) for each in inner]

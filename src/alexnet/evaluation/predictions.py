@@ -14,10 +14,12 @@ from alexnet.evaluation.errors import errors
 from alexnet.evaluation.views import probabilities
 from alexnet.evaluation.views import views as patches
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.layers import Gathering
+from alexnet.network.operations import Here
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.ranks import ALONE, Ranks
 
-PORTION = 64  # images judged at a time
+PORTION = 64  # images that a process judges at a time
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,17 @@ def predict(
     """Judge every image exactly once, in order. Raises BadInputError naming a damaged picture: no number is given then.
 
     `views` is 1 or 10. Portions are dealt out to the ranks, and every rank is given all of the predictions: a sum of
-    what one of them knows and the others have as zeros, which is exact.
+    what one of them knows and the others have as zeros, which is exact. The processes of a hybrid take a portion each.
     """
     judged = torch.zeros(len(squares), network.lineage.classes)
-    for start in range(ranks.share * PORTION, len(squares), ranks.shares * PORTION):
-        numbers = np.arange(start, min(start + PORTION, len(squares)))
-        shares = probabilities(network, squares.gather(numbers), images, statistics, machine, views)
-        judged[start : start + len(numbers)] = shares
+    parts = next((layer.parts for layer in network.lineage.layers if isinstance(layer, Gathering)), 1)
+    for start in range(ranks.share * parts * PORTION, len(squares), ranks.shares * parts * PORTION):
+        numbers = np.arange(start, min(start + parts * PORTION, len(squares)))
+        dealt = np.array_split(numbers, parts)
+        here = Here(seed=0, step=0, counts=tuple(len(each) for each in dealt))
+        own = dealt[ranks.tower % parts]
+        seen = squares.gather(own if len(own) else numbers[:1])  # who has no image computes one that does not count
+        judged[numbers] = probabilities(network, seen, images, statistics, machine, views, here)
         progress(start + len(numbers), len(squares))
     ranks.total(judged)
     return Predictions(judged, torch.from_numpy(squares.labels), len(patches(images, views)))

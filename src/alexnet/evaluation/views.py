@@ -12,6 +12,7 @@ from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.evaluation.overlapping import front, logits_of_views
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.operations import Here
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import DivergedError, UsageError
 
@@ -35,11 +36,18 @@ def views(images: Images, count: int) -> list[View]:
 
 @torch.inference_mode()
 def probabilities(
-    network: AlexNet, squares: Pixels, images: Images, statistics: Statistics, machine: Machine, count: int
+    network: AlexNet,
+    squares: Pixels,
+    images: Images,
+    statistics: Statistics,
+    machine: Machine,
+    count: int,
+    here: Here | None = None,
 ) -> Tensor:
     """Section 4.1: the softmax of each view, averaged over the views.
 
     squares   uint8[N, side, side, 3]
+    here      in a hybrid, which images each of its processes has; all are judged
     returns   float32[N, K], on the CPU
 
     The network is put into its test form (dropout's outputs halved). Raises DivergedError where one is not finite:
@@ -48,7 +56,9 @@ def probabilities(
     network.eval()
     looked_at = views(images, count)
     with machine.precision():
-        logits = _logits(network, torch.from_numpy(squares).to(machine.device), images, statistics, looked_at, machine)
+        logits = _logits(
+            network, torch.from_numpy(squares).to(machine.device), images, statistics, looked_at, machine, here
+        )
         total = sum((torch.softmax(each.float(), 1) for each in logits), start=torch.zeros(()))
     if not torch.isfinite(total).all():
         raise DivergedError("the network's probabilities: not finite; train again with a smaller --learning.rate")
@@ -56,7 +66,13 @@ def probabilities(
 
 
 def _logits(
-    network: AlexNet, whole: Tensor, images: Images, statistics: Statistics, looked_at: list[View], machine: Machine
+    network: AlexNet,
+    whole: Tensor,
+    images: Images,
+    statistics: Statistics,
+    looked_at: list[View],
+    machine: Machine,
+    here: Here | None,
 ) -> Iterator[Tensor]:
     """Of each view, in any order; what views share is computed once, where their mean is that of their own place."""
     corners = [corner for corner, mirrored in looked_at if not mirrored]
@@ -65,10 +81,10 @@ def _logits(
         shown = Presentation(images, statistics, whole.device)
         for (top, left), mirrored in looked_at:
             patches = whole[:, top : top + images.patch, left : left + images.patch]
-            yield network(shown(patches, view(images, len(whole), (top, left), mirrored)).to(machine.sums))
+            yield network(shown(patches, view(images, len(whole), (top, left), mirrored)).to(machine.sums), here)
         return
     shown = Presentation(replace(images, patch=images.side), statistics, whole.device)
     for mirrored in sorted({mirrored for _, mirrored in looked_at}):
         # The corners of a square lie in the mirrored one as in the square itself.
         seen = shown(whole, view(images, len(whole), (0, 0), mirrored)).to(machine.sums)
-        yield from logits_of_views(network, shared, seen, images.patch, corners)
+        yield from logits_of_views(network, shared, seen, images.patch, corners, here)

@@ -120,15 +120,15 @@ class AlexNet(nn.Module):
         """What the layer of that number makes of `x`."""
         module = self._module(number)
         given: tuple[object, ...] = ()
-        if here and self.training:
+        if here and isinstance(module, Gathered):
+            given = (here.counts,)
+        elif here and self.training:
             if isinstance(module, DroppedOut):
                 place = number - sum(isinstance(layer, Meeting | Gathering) for layer in self.lineage.layers[:number])
                 seed = torch_seed(here.seed, Purpose.DROPOUT, here.step, place)  # as in the undivided network
                 given = seed, here.row, here.tower
             elif isinstance(module, BatchNormalized):
                 given = (here.weight,)
-            elif isinstance(module, Gathered):
-                given = (here.counts,)
         output: Tensor = module(x, *given)
         return output
 

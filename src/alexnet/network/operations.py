@@ -189,7 +189,7 @@ def _alone(x: Tensor, *_: object) -> Tensor:
 
 
 class Gathered(nn.Module):
-    """The other processes' images and this one's laid end to end. In the test form all have the same images."""
+    """The other processes' images and this one's laid end to end."""
 
     def __init__(self, layer: Gathering) -> None:
         super().__init__()
@@ -197,8 +197,9 @@ class Gathered(nn.Module):
         self.gather: Callable[[Tensor, tuple[int, ...]], Tensor] = _alone
 
     def forward(self, x: Tensor, counts: tuple[int, ...] = ()) -> Tensor:
-        """float[N, ...] -> float[sum of counts, ...]; how many of each process's images count, in order of rank."""
-        return self.gather(x, counts) if self.training else x
+        """float[N, ...] -> float[sum of counts, ...]; how many of each process's images count, in order of rank;
+        without them every process has the same images."""
+        return self.gather(x, counts) if counts else x
 
 
 class Here(NamedTuple):

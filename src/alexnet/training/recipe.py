@@ -83,6 +83,9 @@ class Learning:
     planned_epochs: int = 90
 
 
+OF_ONE_SCHEDULE = {"learning.patience": "stall", "learning.warm_up": "falling", "learning.power": "falling"}
+
+
 @dataclass(frozen=True)
 class Parallel:
     """Section 3.2: how a run lies over processes. Any layout goes on with what another one saved.
@@ -164,11 +167,18 @@ class Recipe:
     def altered(self, settings: Mapping[str, str]) -> "Recipe":
         """The recipe with some numbers set by their dotted names, as on the command line.
 
-        Raises UsageError for an unknown name (with the nearest one) or a value of another kind.
+        Raises UsageError for an unknown name (with the nearest one), a value of another kind, or a number that the
+        recipe's schedule would not look at.
         """
         recipe = self
         for name, text in settings.items():
             recipe = _set(recipe, name.split("."), name, text)
+        for name, schedule in OF_ONE_SCHEDULE.items():
+            if name in settings and recipe.learning.schedule != schedule:
+                raise UsageError(
+                    f"--{name}: the schedule {recipe.learning.schedule} of {recipe.name} does not look at it; leave it "
+                    f"out, or add --learning.schedule {schedule}"
+                )
         return recipe
 
     def to_dict(self) -> dict[str, Any]:
