@@ -16,6 +16,7 @@ from torch.distributed import TCPStore
 from alexnet.network.layers import Convolution, FullyConnected
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.towers import Towers
+from alexnet.runtime.tensor_file import Stream
 
 PRELOADED = ["alexnet.training.train", "alexnet.runtime.pulse", "alexnet.command_line.train"]
 LIMIT = float(os.environ.get("ALEXNET_TEST_LIMIT", "300"))  # seconds: a hang is a failure, not a pause
@@ -83,6 +84,12 @@ class Company:
 def together(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `function(ranks, *arguments)` gives in each of `world` processes."""
     return Company(world, _at_work, function, *arguments).results()
+
+
+def stream_of(tensors: Mapping[str, Tensor]) -> Stream:
+    """Tensors of one kind that are all here."""
+    shapes = {name: tensors[name].shape for name in sorted(tensors)}
+    return Stream(next(iter(tensors.values())).dtype, shapes, ((name, tensors[name]) for name in shapes))
 
 
 def laid_together(towers: Towers, own: Mapping[str, Tensor]) -> dict[str, Tensor]:

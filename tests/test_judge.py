@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from alexnet.data.sources import open_dataset
 from alexnet.judge import judge, renumbered
 from alexnet.runtime.run_folder import RunFolder
-from alexnet.runtime.tensor_file import stream_of
 from alexnet.training.progress import Display
 from alexnet.training.train import train
+from company import stream_of
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from hashlib import sha256
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.runtime import checkpoint
-from alexnet.runtime.tensor_file import stream_of
+from alexnet.runtime.checkpoint import WEIGHTS
+from company import stream_of
 
 SMALL = ("--recipe", "cifar-18pct", "--learning.epochs", "2", "--learning.batch", "8")
 
@@ -125,6 +128,48 @@ def test_weights_of_another_network_are_refused_by_name(alexnet, pictures, own_r
     ):
         message = alexnet(verb, *words).one_line(verb, 3)
         assert "step-000000008" in message and "another network" in message and "; " in message
+
+
+@pytest.mark.parametrize("kind", ["weights", "velocity"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.update({"conv1.bias": tensors["conv1.bias"][:1]}), "conv1.bias is (1,), cifar-18pct"),
+        (lambda tensors: tensors.update({"conv0.bias": tensors["conv1.bias"]}), "conv0.bias is (32,), cifar-18pct"),
+        (lambda tensors: tensors.pop("conv1.bias"), "conv1.bias is nothing, cifar-18pct"),
+    ],
+)
+def test_a_checkpoint_with_a_tensor_of_another_shape_is_refused_by_the_files_name(
+    alexnet, pictures, own_run, kind, change, said
+):
+    path = own_run / "checkpoints" / "step-000000008"
+    saved = checkpoint.load(path)
+    change(getattr(saved, kind))
+    shutil.rmtree(path)
+    checkpoint.save(path.parent, 8, stream_of(saved.weights), stream_of(saved.velocity), saved.state)
+    (own_run / "result.json").unlink()
+    message = alexnet("train", pictures, *SMALL, "--quiet", "--run", own_run, "--resume").one_line("train", 3)
+    assert f"{path / kind}.safetensors: weights of another network ({said}" in message
+
+
+def test_weights_that_are_no_floats_are_refused(alexnet, pictures, own_run):
+    path = own_run / "checkpoints" / "step-000000008"
+    weights = checkpoint.load(path).weights
+    save_file({name: tensor.long() if "bias" in name else tensor for name, tensor in weights.items()}, path / WEIGHTS)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["sha256"][WEIGHTS] = sha256((path / WEIGHTS).read_bytes()).hexdigest()
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    message = alexnet("classify", own_run, pictures / "red" / "00.jpg").one_line("classify", 3)
+    assert "bias holds values that are not finite numbers" in message
+
+
+def test_a_run_goes_on_with_a_number_of_its_own_schedule_named_again(alexnet, pictures, tmp_path):
+    words = [pictures, "--quiet", "--run", tmp_path / "run", "--learning.patience", 2]
+    refused = alexnet("train", *words, *SMALL).one_line("train", 2)
+    assert refused.startswith("--learning.patience: the schedule stall looks at it, and this run's is fixed; ")
+    assert alexnet("train", *words, *SMALL, "--learning.schedule", "stall").code == 0
+    (tmp_path / "run" / "result.json").unlink()
+    assert alexnet("train", *words, "--resume").code == 0
 
 
 def test_among_five_classes_or_fewer_the_first_five_say_nothing(alexnet, pictures, own_run):

@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load
 from safetensors.torch import save as by_the_library
 
-from alexnet.runtime.tensor_file import Stream, finite, stream_of, write
+from alexnet.runtime.errors import DivergedError
+from alexnet.runtime.tensor_file import Stream, finite, write
+from company import stream_of
 
 TENSORS = {
     "fc8.weight": torch.arange(60.0).view(5, 12),
@@ -44,5 +46,25 @@ def test_finite_is_every_value(value, place):
     numbers[-1 - place] = float("inf")
     numbers[place] = value
     assert not finite(numbers)
-    with pytest.raises(ValueError, match="w holds a value that is not finite"):
+    with pytest.raises(DivergedError, match="w holds a value that is not finite"):
         write(io.BytesIO(), stream_of({"a": torch.zeros(3), "w": numbers}))
+
+
+PIECE = torch.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [],
+        [("a", PIECE)],
+        [("a", PIECE), ("b", PIECE), ("b", PIECE)],
+        [("a", PIECE), ("b", PIECE), ("c", PIECE)],
+        [("b", PIECE), ("a", PIECE)],
+        [("a", PIECE), ("b", PIECE.double())],
+        [("a", PIECE), ("b", PIECE[:1])],
+    ],
+)
+def test_a_file_is_what_its_header_says_or_is_none(pieces):
+    with pytest.raises(ValueError, match=r"bytes fewer than the header says|argument 2 is (shorter|longer)"):
+        write(io.BytesIO(), Stream(torch.float32, {"a": PIECE.shape, "b": PIECE.shape}, iter(pieces)))

@@ -6,9 +6,11 @@ In float64, where roundings have not grown to anything after these few steps.
 import resource
 import shutil
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
+import torch.distributed as dist
 from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.augment import Images
@@ -16,9 +18,11 @@ from alexnet.data.sources import open_dataset
 from alexnet.network.layers import BatchNorm
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import Machine
+from alexnet.runtime.errors import PeerError
+from alexnet.runtime.pulse import at_work
 from alexnet.runtime.ranks import ALONE
 from alexnet.training.recipes import RECIPES
-from company import small, together
+from company import Company, small, together
 
 LAYOUTS = {"one": (1, 1), "two towers": (2, 2), "two shares": (2, 1), "two by two": (4, 2)}
 HYBRIDS = {"hybrid": (2, 2), "two hybrids": (4, 2)}
@@ -56,12 +60,12 @@ def in_sixes(known):
     ))  # fmt: skip
 
 
-def learned(ranks, recipe, source, path, towers, stop):
+def learned(ranks, recipe, source, path, towers, stop, machine=FLOAT64):
     """Whether a run in `path` was stopped on the way: by a signal that one process got, the last."""
     ranks = ranks.divided(towers)
     display = Watching(stop if ranks.rank == ranks.world - 1 else 0)
     network = in_sixes(small(recipe.network.lineage))
-    return stopped(begin(recipe, open_dataset(source), path, display, network, ranks, FLOAT64))
+    return stopped(begin(recipe, open_dataset(source), path, display, network, ranks, machine))
 
 
 def run(layout, recipe, source, path, stop=0):
@@ -147,6 +151,41 @@ def test_a_disk_that_is_full_halfway_keeps_no_rank_waiting(runs, recipe, four_cl
     assert "step-000000002: cannot write: file too large" in said and "the next save tries again" in said
     assert others == [[]] * (world - 1)
     assert differing(left(straight), left(tmp_path / "run")) == []
+
+
+def learned_without_memory(recipe, source, path):
+    """How it ends. The first rank cannot take the third piece that is sent to it: not what the disk refuses."""
+    receive, number = dist.recv, count(1)
+
+    def refused(tensor, **rest):
+        if next(number) == 3:
+            raise RuntimeError("no memory")
+        receive(tensor, **rest)
+
+    try:
+        with at_work(print) as ranks:
+            if ranks.first:
+                dist.recv = refused
+            learned(ranks, recipe, source, path, 2, 0)
+    except (RuntimeError, PeerError) as error:
+        return str(error)
+
+
+def test_what_goes_wrong_between_the_ranks_in_a_save_ends_all_with_its_own_error(recipe, four_classes, tmp_path):
+    first, other = Company(2, learned_without_memory, recipe, str(four_classes), tmp_path / "run").results()
+    assert first == "no memory"
+    assert other.startswith("ended with rank 0 (on ") and other.endswith("): RuntimeError('no memory')")
+
+
+def test_what_float64_saved_float32_goes_on_with(runs, recipe, four_classes, tmp_path):
+    path = shutil.copytree(runs["one"][1], tmp_path / "run")
+    float32 = Machine(torch.device("cpu"), torch.float32, "for comparison")
+    assert together(2, learned, recipe, str(four_classes), path, 2, 0, float32) == [False, False]
+    saved = checkpoint.load(checkpoint.newest(path / "checkpoints"))
+    assert {tensor.dtype for tensor in saved.weights.values()} == {torch.float32}
+    straight = checkpoint.load(checkpoint.newest(runs["one"][0] / "checkpoints"))
+    for name, tensor in straight.weights.items():
+        assert float((tensor - saved.weights[name]).norm() / tensor.norm()) < 1e-2
 
 
 @pytest.mark.parametrize("layout", ["one", "two shares", "two by two"])

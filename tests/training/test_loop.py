@@ -221,7 +221,8 @@ def test_a_save_that_the_disk_refuses_is_told_and_the_run_goes_on(
     assert not stopped(begin(recipe, dataset, tmp_path / "run", display, lineage))
     assert len(display.said) == 1
     assert (
-        "step-000000004: cannot write: file too large" in display.said[0] and "step 4 is not saved" in display.said[0]
+        "step-000000004: cannot write: file too large" in display.said[0]
+        and "the next save tries again" in display.said[0]
     )
     assert differing(left(tmp_path / "run"), straight) == []
 

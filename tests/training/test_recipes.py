@@ -7,7 +7,7 @@ import pytest
 
 from alexnet.network.lineages import LINEAGES
 from alexnet.runtime.errors import BadInputError, UsageError
-from alexnet.training.recipe import OF_ONE_SCHEDULE, Recipe, differences, settable
+from alexnet.training.recipe import Recipe, differences, settable
 from alexnet.training.recipes import NAMES, RECIPES, default_recipe, recipe_named
 
 EVERY = pytest.mark.parametrize("recipe", [*RECIPES.values(), default_recipe(1000)], ids=lambda recipe: recipe.name)
@@ -212,21 +212,25 @@ def test_a_wrong_setting_is_refused_in_plain_words(name, text, said):
     ],
 )
 def test_a_number_that_cannot_work_is_refused_with_its_rule(name, texts, rule):
-    recipe = PAPER.altered({"learning.schedule": OF_ONE_SCHEDULE.get(name, "stall")})
     for text in texts:
-        expected = value(recipe.altered({name: text}), name)
-        assert refusal(recipe, name, text) == f"--{name}: {rule}; the recipe paper has {expected}"
+        expected = value(PAPER.altered({name: text}), name)
+        assert refusal(PAPER, name, text) == f"--{name}: {rule}; the recipe paper has {expected}"
 
 
-@pytest.mark.parametrize("name", OF_ONE_SCHEDULE)
-def test_a_number_that_the_schedule_does_not_look_at_is_refused_and_not_passed_over(name):
-    other = next(each for each in ("stall", "falling") if each != OF_ONE_SCHEDULE[name])
-    for schedule in ("fixed", other):
-        assert refusal(PAPER.altered({"learning.schedule": schedule}), name, "2") == (
-            f"--{name}: the schedule {schedule} of paper does not look at it; leave it out, or add "
-            f"--learning.schedule {OF_ONE_SCHEDULE[name]}"
-        )
-    assert PAPER.altered({name: "2", "learning.schedule": OF_ONE_SCHEDULE[name]}).check()
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [("learning.patience", "stall"), ("learning.warm_up", "falling"), ("learning.power", "falling")],
+)
+def test_a_number_that_the_schedule_does_not_look_at_is_refused_and_not_passed_over(name, schedule):
+    for its in ("stall", "fixed", "falling"):
+        recipe = PAPER.altered({"learning.schedule": its, name: "2"})
+        if its == schedule:
+            assert recipe.check_looked_at([name, "learning.rate"]) is recipe
+            continue
+        with pytest.raises(
+            UsageError, match=f"^--{name}: the schedule {schedule} looks at it, and this run's is {its}"
+        ):
+            recipe.check_looked_at([name])
 
 
 def test_a_lineage_of_another_size_needs_patches_of_its_size():

@@ -57,7 +57,7 @@ def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Res
     recipe = (
         Recipe.from_json(own, f"{options.run}/recipe.json") if own
         else recipe_named(options.recipe or "default", len(dataset.training), dataset.reflects)
-    ).altered(settings)  # fmt: skip
+    ).altered(settings).check_looked_at(settings)  # fmt: skip
     run = options.run or Path(ranks.from_first(str(_new_run(recipe.name, options.data))))
     with Display(options.quiet, shown=ranks.first) as display:
         result = train(recipe, dataset, run, display, resume=resume, ranks=ranks)

@@ -53,7 +53,7 @@ def predict(
     """Judge every image exactly once, in order. Raises BadInputError naming a damaged picture: no number is given then.
 
     `views` is 1 or 10. Portions are dealt out to the ranks, and every rank is given all of the predictions: a sum of
-    what one of them knows and the others have as zeros, which is exact. The processes of a hybrid take a portion each.
+    what one of them knows and the others have as zeros, which is exact. The processes of a hybrid share one out.
     """
     judged = torch.zeros(len(squares), network.lineage.classes)
     parts = next((layer.parts for layer in network.lineage.layers if isinstance(layer, Gathering)), 1)
@@ -61,7 +61,7 @@ def predict(
         numbers = np.arange(start, min(start + parts * PORTION, len(squares)))
         dealt = np.array_split(numbers, parts)
         here = Here(seed=0, step=0, counts=tuple(len(each) for each in dealt))
-        own = dealt[ranks.tower % parts]
+        own = dealt[ranks.tower if parts > 1 else 0]
         seen = squares.gather(own if len(own) else numbers[:1])  # who has no image computes one that does not count
         judged[numbers] = probabilities(network, seen, images, statistics, machine, views, here)
         progress(start + len(numbers), len(squares))

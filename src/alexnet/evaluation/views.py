@@ -47,7 +47,7 @@ def probabilities(
     """Section 4.1: the softmax of each view, averaged over the views.
 
     squares   uint8[N, side, side, 3]
-    here      in a hybrid, which images each of its processes has; all are judged
+    here      in a hybrid, how many images each of its processes has; all are judged
     returns   float32[N, K], on the CPU
 
     The network is put into its test form (dropout's outputs halved). Raises DivergedError where one is not finite:

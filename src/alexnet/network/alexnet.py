@@ -155,7 +155,7 @@ def put_weights(network: AlexNet, weights: Mapping[str, Tensor], name: str) -> N
 
 
 def check_weights(shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor], lineage: str, name: str) -> None:
-    """Raise BadInputError naming the first weight of file `name` that has another shape or is not finite."""
+    """Raise BadInputError naming the first tensor of file `name` that has another shape, or is not finite."""
     for key in (*shapes, *weights):
         if key not in weights or key not in shapes or shapes[key] != weights[key].shape:
             found = tuple(weights[key].shape) if key in weights else "nothing"
@@ -164,5 +164,5 @@ def check_weights(shapes: Mapping[str, torch.Size], weights: Mapping[str, Tensor
                 f"{name}: weights of another network ({key} is {found}, {lineage} has {wanted}); "
                 "use the run they were trained in"
             )
-        if not finite(weights[key]):
-            raise BadInputError(f"{name}: {key} holds values that are not finite; train again")
+        if not weights[key].is_floating_point() or not finite(weights[key]):
+            raise BadInputError(f"{name}: {key} holds values that are not finite numbers; train again")

@@ -197,8 +197,10 @@ class Gathered(nn.Module):
         self.gather: Callable[[Tensor, tuple[int, ...]], Tensor] = _alone
 
     def forward(self, x: Tensor, counts: tuple[int, ...] = ()) -> Tensor:
-        """float[N, ...] -> float[sum of counts, ...]; how many of each process's images count, in order of rank;
-        without them every process has the same images."""
+        """float[N, ...] -> float[sum of counts, ...].
+
+        counts   how many of each process's images count, in order of rank; none: all have the same images
+        """
         return self.gather(x, counts) if counts else x
 
 

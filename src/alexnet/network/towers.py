@@ -9,7 +9,7 @@ processes: each computes the layers before them for its own part of the batch, a
 every one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
 
@@ -208,10 +208,7 @@ class Towers:
         return dict(zip(parts, self.ranks.over_towers(torch.stack(own)), strict=True))
 
     def hand_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
-        """Fill this process's tensors with its part of the whole network's, which rank 0 has.
-
-        Raises KeyError for those of another network.
-        """
+        """Fill this process's tensors with its part of the whole network's, which rank 0 has: of these shapes."""
         for name, shape in self.shapes(own).items():
             kind = own[name].dtype
             tensor = whole[name].to(kind) if self.ranks.first else torch.empty(shape, dtype=kind)
@@ -219,15 +216,15 @@ class Towers:
             own[name].copy_(tensor.chunk(self.ranks.towers)[self.ranks.tower] if self.divides(name) else tensor)
 
     def stream(self, own: Mapping[str, Tensor]) -> Stream:
-        """The whole network's tensors, from those of every process: their pieces come to rank 0.
+        """The whole network's tensors, of one kind, from those of every process: their pieces come to rank 0.
 
-        Every rank goes through them all, to the end, whatever happens: who does not keeps the others waiting.
+        Every rank goes through all pieces. Where rank 0 cannot write them, it reads on: who stops keeps others waiting.
         """
-        shapes, kind = dict(sorted(self.shapes(own).items())), next(iter(own.values())).dtype
-        return Stream(kind, shapes, self._pieces(own))
+        shapes = dict(sorted(self.shapes(own).items()))
+        return Stream(next(iter(own.values())).dtype, shapes, self._pieces(own, shapes))
 
-    def _pieces(self, own: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        for name in sorted(own):
+    def _pieces(self, own: Mapping[str, Tensor], names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        for name in names:
             if self.divides(name):
                 for piece in self.ranks.collected(own[name]):
                     yield name, piece

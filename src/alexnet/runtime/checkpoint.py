@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alexnet.runtime import tensor_file
 from alexnet.runtime.commit import PARTIAL, whole_folder
-from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.errors import BadInputError, explain_os_error
 from alexnet.runtime.tensor_file import Stream
 
 FORMAT = 1
@@ -29,7 +29,8 @@ NAME = "step-{:09d}"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed to go on: weights and velocity by parameter name, float32, and the loop's own numbers."""
+    """What is needed to go on: weights and velocity by name, in the kind that they were learned in, float32 mostly,
+    and the loop's own numbers."""
 
     weights: dict[str, Tensor]
     velocity: dict[str, Tensor]
@@ -39,8 +40,8 @@ class Checkpoint:
 def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapping[str, Any]) -> None:
     """Write the checkpoint of `step` as its numbers come, then forget all but the two newest.
 
-    Raises MachineError when the machine refuses, ValueError for a value that is not finite: such a checkpoint never
-    comes to be. The older ones are then untouched, and the streams are not at their ends.
+    Raises MachineError when the machine refuses, DivergedError for a value that is not finite. No checkpoint is made
+    then, the older ones are untouched, and the streams have to be read to their ends by the caller.
     """
     path = folder / NAME.format(step)
     with whole_folder(path) as partial:
@@ -56,7 +57,10 @@ def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapp
         if path.exists():  # the same step again, judged since: the old one stays until the new one is written
             _remove(path)
     for old in _folders(folder)[:-KEPT]:
-        _remove(old)
+        try:
+            _remove(old)
+        except OSError as error:
+            raise explain_os_error(error, old) from error
 
 
 def newest(folder: Path, notice: Callable[[str], None] | None = None, only: str = "") -> Path | None:
@@ -85,8 +89,11 @@ def load(path: Path) -> Checkpoint:
     """
     if fault := _faults(path):
         raise BadInputError(f"{fault}; train again")
-    state = json.loads((path / STATE).read_text())
-    return Checkpoint(tensors_from_file(path / WEIGHTS), tensors_from_file(path / VELOCITY), state)
+    try:
+        weights, velocity = (tensors_from_file(path / name) for name in (WEIGHTS, VELOCITY))
+    except SafetensorError as error:
+        raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
+    return Checkpoint(weights, velocity, json.loads((path / STATE).read_text()))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

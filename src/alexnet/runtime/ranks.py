@@ -146,18 +146,21 @@ class Ranks:
         if self.world > 1:
             dist.broadcast(tensor, 0)
 
-    def collected(self, part: Tensor) -> Iterator[Tensor]:
-        """The several towers' parts, of one shape, one after the other: on rank 0; nothing on the others."""
+    def collected(self, piece: Tensor) -> Iterator[Tensor]:
+        """The several towers' pieces, of one shape, one after the other: on rank 0; nothing on the others.
+
+        Nothing is sent until it is gone through.
+        """
         if self.share:
             return
         assert self.mesh is not None
         group = self.mesh.get_group("tower")
         if not self.first:
-            dist.send(part.contiguous(), group=group, group_dst=0)
+            dist.send(piece.contiguous(), group=group, group_dst=0)
             return
-        yield part
+        yield piece
         for tower in range(1, self.towers):
-            theirs = torch.empty(part.shape, dtype=part.dtype, device=part.device)
+            theirs = torch.empty_like(piece, memory_format=torch.contiguous_format)  # as it is sent
             dist.recv(theirs, group=group, group_src=tower)
             yield theirs
 

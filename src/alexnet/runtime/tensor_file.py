@@ -8,10 +8,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
 from typing import IO
 
 import torch
 from torch import Tensor
+
+from alexnet.runtime.errors import DivergedError
 
 KINDS = {torch.float32: "F32", torch.float64: "F64"}
 ALIGNED = 8  # bytes
@@ -31,15 +35,11 @@ class Stream:
     pieces: Iterator[tuple[str, Tensor]]
 
 
-def stream_of(tensors: Mapping[str, Tensor]) -> Stream:
-    """Tensors of one kind that are all here."""
-    names = sorted(tensors)
-    shapes = {name: tensors[name].shape for name in names}
-    return Stream(tensors[names[0]].dtype, shapes, ((name, tensors[name]) for name in names))
-
-
 def write(file: IO[bytes], stream: Stream) -> str:
-    """Write a safetensors file; its SHA-256. Raises ValueError at the first value that is not finite."""
+    """Write a safetensors file; its SHA-256.
+
+    Raises DivergedError at the first value that is not finite, ValueError where the pieces are not what was announced.
+    """
     digest = sha256()
     for content in _contents(stream):
         digest.update(content)
@@ -48,16 +48,22 @@ def write(file: IO[bytes], stream: Stream) -> str:
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether all values are; without a second tensor of its size."""
+    """Whether all values of a tensor of floats are; without a second one of its size."""
     return bool(torch.linalg.vector_norm(tensor, torch.inf).isfinite()) if tensor.numel() else True
 
 
 def _contents(stream: Stream) -> Iterator[bytes | memoryview]:
     yield _header(stream)
-    for name, piece in stream.pieces:
-        if not finite(piece):
-            raise ValueError(f"{name} holds a value that is not finite")
-        yield piece.detach().cpu().flatten().view(torch.uint8).numpy().data
+    tensors = groupby(stream.pieces, key=itemgetter(0))
+    for (name, shape), (found, pieces) in zip(stream.shapes.items(), tensors, strict=True):
+        missing = shape.numel() * stream.kind.itemsize
+        for _, piece in pieces:
+            if not finite(piece):
+                raise DivergedError(f"{found} holds a value that is not finite")
+            missing -= piece.nbytes
+            yield piece.detach().cpu().flatten().view(torch.uint8).numpy().data
+        if found != name or missing:
+            raise ValueError(f"{found}: {missing} bytes fewer than the header says of {name}")
 
 
 def _header(stream: Stream) -> bytes:

@@ -94,14 +94,17 @@ class Training:
         """
         saved = checkpoint.load(path) if self.ranks.first else Checkpoint({}, {}, {})
         if self.ranks.first:
-            file = str(path / checkpoint.WEIGHTS)
-            check_weights(self.towers.shapes(self.update.weights), saved.weights, self.network.lineage.name, file)
+            for file, own, kept in (
+                (checkpoint.WEIGHTS, self.update.weights, saved.weights),
+                (checkpoint.VELOCITY, self.update.velocity, saved.velocity),
+            ):
+                check_weights(self.towers.shapes(own), kept, self.network.lineage.name, str(path / file))
+        self.towers.hand_out(self.update.weights, saved.weights)
+        self.towers.hand_out(self.update.velocity, saved.velocity)
+        self.update.renew_copies()
         try:
-            self.towers.hand_out(self.update.weights, saved.weights)
-            self.towers.hand_out(self.update.velocity, saved.velocity)
-            self.update.renew_copies()
             self.position = Position(**self.ranks.from_first(saved.state))
-        except (KeyError, RuntimeError, TypeError) as error:
+        except TypeError as error:
             raise BadInputError(f"{path}: not a checkpoint of this version ({error}); train again") from error
 
     def run(self) -> None:
@@ -264,19 +267,21 @@ class Training:
         self._look()
         self.saved_at = time.monotonic()
         weights, velocity = map(self.towers.stream, (self.update.weights, self.update.velocity))
+        refused: AlexNetError | None = None
         try:
             if self.journal:
                 self.position.lines = self.journal.lines
                 self.journal.flush()
                 checkpoint.save(self.folder.checkpoints, self.position.step, weights, velocity, asdict(self.position))
-        except ValueError as error:
-            raise DivergedError(
-                f"{self.folder.path}: {error} at step {self.position.step:,}; train with a smaller --learning.rate"
-            ) from error
         except AlexNetError as error:
-            if needed:
-                raise
-            self.display.say(f"{error}; step {self.position.step:,} is not saved, the next save tries again")
-        finally:
-            for _ in chain(weights.pieces, velocity.pieces):
-                pass  # the other ranks hand over all that is theirs, saved or not
+            refused = error
+        for _ in chain(weights.pieces, velocity.pieces):
+            pass  # the other ranks hand over all that is theirs, written or not
+        if isinstance(refused, DivergedError):
+            raise DivergedError(
+                f"{self.folder.path}: {refused} at step {self.position.step:,}; train with a smaller --learning.rate"
+            ) from refused
+        if refused and needed:
+            raise refused
+        if refused:
+            self.display.say(f"{refused}; the next save tries again")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from math import isfinite
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -83,7 +83,7 @@ class Learning:
     planned_epochs: int = 90
 
 
-OF_ONE_SCHEDULE = {"learning.patience": "stall", "learning.warm_up": "falling", "learning.power": "falling"}
+LOOKED_AT_BY = {"learning.patience": "stall", "learning.warm_up": "falling", "learning.power": "falling"}
 
 
 @dataclass(frozen=True)
@@ -167,19 +167,22 @@ class Recipe:
     def altered(self, settings: Mapping[str, str]) -> "Recipe":
         """The recipe with some numbers set by their dotted names, as on the command line.
 
-        Raises UsageError for an unknown name (with the nearest one), a value of another kind, or a number that the
-        recipe's schedule would not look at.
+        Raises UsageError for an unknown name (with the nearest one) or a value of another kind.
         """
         recipe = self
         for name, text in settings.items():
             recipe = _set(recipe, name.split("."), name, text)
-        for name, schedule in OF_ONE_SCHEDULE.items():
-            if name in settings and recipe.learning.schedule != schedule:
-                raise UsageError(
-                    f"--{name}: the schedule {recipe.learning.schedule} of {recipe.name} does not look at it; leave it "
-                    f"out, or add --learning.schedule {schedule}"
-                )
         return recipe
+
+    def check_looked_at(self, names: Iterable[str]) -> "Recipe":
+        """Raise UsageError for a number, set by its name, that the schedule does not look at; otherwise itself."""
+        for name in names:
+            if LOOKED_AT_BY.get(name, self.learning.schedule) != self.learning.schedule:
+                raise UsageError(
+                    f"--{name}: the schedule {LOOKED_AT_BY[name]} looks at it, and this run's is "
+                    f"{self.learning.schedule}; leave it out, or choose with --learning.schedule"
+                )
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """For `recipe.json`."""

@@ -58,7 +58,7 @@ class Update:
     @torch.no_grad()
     def renew_copies(self) -> None:
         """Round the copies in bf16 anew, once others have put weights here."""
-        for name, parameter in self._parameters.items():
+        for name, parameter in self._parameters.items() if self.copied else ():
             parameter.copy_(self.weights[name])
 
     @torch.no_grad()
