@@ -222,6 +222,20 @@ def test_a_rank_that_never_comes_is_named(words, tmp_path):
     assert "rank 1 of 2 has not come within 2 s" in line and line.endswith("start it too, or start fewer")
 
 
+class NoSuchNetwork:
+    """The processes are to talk over a device that is not there."""
+
+    def __call__(self, rank):
+        os.environ["GLOO_SOCKET_IFNAME"] = "nosuch0"
+
+
+def test_a_network_that_is_not_there_is_named_with_the_setting(words, tmp_path):
+    company = commanded(tmp_path / "said", 2, *words, "--run", tmp_path / "run", change=NoSuchNetwork())
+    assert company.codes() == [4, 4]
+    for line in complaints(tmp_path / "said"):
+        assert "no connection with the other processes (" in line and "GLOO_SOCKET_IFNAME" in line
+
+
 def test_towers_without_enough_processes_are_refused_with_the_command_that_starts_them(alexnet, pictures):
     ended = alexnet("train", pictures, "--recipe", "paper", "--parallel.towers", 2)
     assert ended.one_line("train", 2) == (

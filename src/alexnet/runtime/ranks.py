@@ -225,7 +225,7 @@ def store(timeout: timedelta = ARRIVAL) -> TCPStore:
 def joined() -> Ranks:
     """This process among those that torchrun started with it; alone without torchrun.
 
-    Raises MachineError when the others do not come, or there are more processes than GPUs.
+    Raises MachineError when the others do not come or cannot be reached, or there are more processes than GPUs.
     """
     if "RANK" not in os.environ:
         return ALONE
@@ -240,7 +240,13 @@ def joined() -> Ranks:
     meeting = store()
     session = _session(meeting, rank, world)
     kept = PrefixStore(session, meeting)
-    dist.init_process_group(backend, store=kept, rank=rank, world_size=world, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backend, store=kept, rank=rank, world_size=world, timeout=PATIENCE)
+    except RuntimeError as error:
+        raise MachineError(
+            f"{name_here()}: no connection with the other processes ({_first_line(error)}); GLOO_SOCKET_IFNAME, for "
+            "GPUs NCCL_SOCKET_IFNAME, names the network to use"
+        ) from error
     return Ranks(rank, world, session=session).divided(1)
 
 
