@@ -208,7 +208,7 @@ class Towers:
         return dict(zip(parts, self.ranks.over_towers(torch.stack(own)), strict=True))
 
     def hand_out(self, own: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> None:
-        """Fill this process's tensors with its part of the whole network's, which rank 0 has: of these shapes."""
+        """Fill this process's tensors with its part of the whole network's, which rank 0 has (see `shapes`)."""
         for name, shape in self.shapes(own).items():
             kind = own[name].dtype
             tensor = whole[name].to(kind) if self.ranks.first else torch.empty(shape, dtype=kind)

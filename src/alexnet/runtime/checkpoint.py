@@ -40,8 +40,9 @@ class Checkpoint:
 def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapping[str, Any]) -> None:
     """Write the checkpoint of `step` as its numbers come, then forget all but the two newest.
 
-    Raises MachineError when the machine refuses, DivergedError for a value that is not finite. No checkpoint is made
-    then, the older ones are untouched, and the streams have to be read to their ends by the caller.
+    Raises MachineError when the machine refuses, DivergedError for a value that is not finite. Unless it was an old one
+    that could not be removed, no checkpoint is made then and the older ones are untouched; the streams have to be read
+    to their ends by the caller.
     """
     path = folder / NAME.format(step)
     with whole_folder(path) as partial:
@@ -89,17 +90,18 @@ def load(path: Path) -> Checkpoint:
     """
     if fault := _faults(path):
         raise BadInputError(f"{fault}; train again")
-    try:
-        weights, velocity = (tensors_from_file(path / name) for name in (WEIGHTS, VELOCITY))
-    except SafetensorError as error:
-        raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
+    weights, velocity = (_understood(path / name, tensors_from_file) for name in (WEIGHTS, VELOCITY))
     return Checkpoint(weights, velocity, json.loads((path / STATE).read_text()))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name. Raises BadInputError when it is missing or damaged."""
+    return _understood(path, lambda file: tensors_from_bytes(file.read_bytes()))
+
+
+def _understood(path: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
     try:
-        return tensors_from_bytes(path.read_bytes())
+        return read(path)
     except (OSError, SafetensorError) as error:
         raise BadInputError(f"{path}: cannot be read ({error}); train again") from error
 

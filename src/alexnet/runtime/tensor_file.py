@@ -27,7 +27,7 @@ class Stream:
 
     kind     of all of them
     shapes   by name, in the order in which they come
-    pieces   a tensor's name and some of its rows; the next rows follow, and then the next tensor's
+    pieces   a tensor's name and some of its rows, float[rows, ...]; its next rows follow, and then the next tensor's
     """
 
     kind: torch.dtype

@@ -83,6 +83,7 @@ class Learning:
     planned_epochs: int = 90
 
 
+# A number of `Learning` that one schedule alone looks at.
 LOOKED_AT_BY = {"learning.patience": "stall", "learning.warm_up": "falling", "learning.power": "falling"}
 
 
