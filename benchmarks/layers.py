@@ -185,9 +185,11 @@ def update_sides(lineage: str, machine: Machine) -> dict[str, dict[str, Callable
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
 
+    numbers = torch.tensor([0.9, 0.0005 * 0.01, 0.01], device=machine.device)
+
     def ours() -> None:
         for each in zip(weights, velocities, given, copies, strict=True):
-            move(*each, momentum=0.9, decay=0.0005, rate=0.01)
+            move(*each, numbers)
 
     return {"update": {"stock both": sgd.step, f"{str(machine.products).removeprefix('torch.')} both": ours}}
 

@@ -11,7 +11,7 @@ Last line: one JSON object, images a second.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 from unittest.mock import patch
@@ -25,6 +25,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.network.operations import Here
 from alexnet.runtime.devices import Machine, environment, this_machine
+from alexnet.runtime.replay import OnGpu, Replayed
 from alexnet.training.recipe import Learning
 from alexnet.training.update import Update
 from stock import ceilings, cifar_network, interleaved, one_weird_trick, paper_network, step_of
@@ -34,15 +35,23 @@ def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor,
     """The network and its step."""
     network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = Update(network, Learning(), machine.products)
+    moving = update.moving(lambda layer, bias: 0.01)
+    numbers = torch.tensor(list(moving.values()), dtype=torch.float64, device=machine.device)
+    replayed = Replayed(OnGpu(), print) if machine.device.type == "cuda" else None
 
-    def step(images: Tensor, labels: Tensor) -> Tensor:
+    def work(given: Sequence[Tensor]) -> Tensor:
+        images, labels, seeds = given
         network.zero_grad(set_to_none=True)
         with machine.precision():
-            logits = network(images, Here(0, 0))
+            logits = network(images, Here(seeds))
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
-        update.step(lambda layer, bias: 0.01)
-        return loss
+        update.move(tuple(moving), numbers)
+        return loss.detach()
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        given = images, labels, network.masks(0, 0)
+        return replayed("step", work, given) if replayed else work(given)
 
     return network, step
 
@@ -66,7 +75,7 @@ def gradients(
     ):
         network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         with machine.precision():
-            loss = F.cross_entropy(network(images, Here(0, 0)).float(), labels)
+            loss = F.cross_entropy(network(images, Here(network.masks(0, 0))).float(), labels)
         loss.backward()
     return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 

@@ -21,7 +21,7 @@ WAYS = [way for way, there in (("numba", choice.AVAILABLE), ("triton", choice.TR
     ],
 )
 def test_the_generator_gives_the_answers_its_authors_published(counter, key, word):
-    assert philox(*(torch.tensor([each]) for each in counter), *key).tolist() == [word]
+    assert philox(*(torch.tensor([each]) for each in (*counter, *key))).tolist() == [word]
 
 
 @pytest.mark.parametrize("chosen", WAYS)
@@ -33,7 +33,7 @@ def test_every_way_drops_the_same(monkeypatch, chosen, dtype):
         for way in (chosen, "plain"):
             monkeypatch.setattr(dropout, "way", lambda x, way=way: way)
             given = x.clone().requires_grad_()
-            result = dropped(given, keep=0.7, scale=2.0, seed=seed)
+            result = dropped(given, keep=0.7, scale=2.0, seed=torch.tensor(seed))
             result.backward(torch.ones_like(x))
             results.append((result, given.grad))
         assert all(torch.equal(*both) for both in zip(*results, strict=True))
@@ -42,28 +42,31 @@ def test_every_way_drops_the_same(monkeypatch, chosen, dtype):
 
 def test_the_gradient_is_the_values_own():
     x = torch.randn(3, 40, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda x: dropped(x, keep=0.5, scale=2.0, seed=3), x)
+    assert gradcheck(lambda x: dropped(x, keep=0.5, scale=2.0, seed=torch.tensor(3)), x)
 
 
 def test_a_part_of_a_mask_is_the_masks_part():
     """Fewer images, and fewer columns from the first on: whoever holds a part computes it alone."""
-    whole = dropped(torch.ones(8, 100), keep=0.5, scale=1.0, seed=9)
-    assert torch.equal(dropped(torch.ones(5, 60), keep=0.5, scale=1.0, seed=9), whole[:5, :60])
+    whole = dropped(torch.ones(8, 100), keep=0.5, scale=1.0, seed=torch.tensor(9))
+    assert torch.equal(dropped(torch.ones(5, 60), keep=0.5, scale=1.0, seed=torch.tensor(9)), whole[:5, :60])
 
 
 @pytest.mark.parametrize("chosen", WAYS)
 def test_a_part_from_anywhere_is_the_masks_part_forward_and_backward(monkeypatch, chosen):
     monkeypatch.setattr(dropout, "way", lambda x: chosen)
-    whole = dropped(torch.ones(8, 100), keep=0.5, scale=1.0, seed=9)
+    whole = dropped(torch.ones(8, 100), keep=0.5, scale=1.0, seed=torch.tensor(9))
     part = torch.ones(4, 50, requires_grad=True)
-    result = dropped(part, keep=0.5, scale=1.0, seed=9, row=3, column=50)
+    result = dropped(part, keep=0.5, scale=1.0, seed=torch.tensor(9), row=3, column=50)
     result.sum().backward()
     assert torch.equal(result, whole[3:7, 50:]) and torch.equal(part.grad, whole[3:7, 50:])
 
 
 def test_rows_columns_and_seeds_are_independent():
     count = 512
-    masks = [dropped(torch.ones(count, count), keep=0.5, scale=1.0, seed=seed).double() - 0.5 for seed in (1, 2, 2**32)]
+    masks = [
+        dropped(torch.ones(count, count), keep=0.5, scale=1.0, seed=torch.tensor(seed)).double() - 0.5
+        for seed in (1, 2, 2**32)
+    ]
     bound = 5 * sqrt(0.25 / count**2)
     assert all(abs(mask.mean()) < bound for mask in masks)
     pairs = (
@@ -74,5 +77,5 @@ def test_rows_columns_and_seeds_are_independent():
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9999])
 def test_the_share_that_survives(keep):
-    mask = dropped(torch.ones(300, 1000), keep=keep, scale=1.0, seed=4)
+    mask = dropped(torch.ones(300, 1000), keep=keep, scale=1.0, seed=torch.tensor(4))
     assert abs(mask.mean() - keep) < 5 * sqrt(keep * (1 - keep) / mask.numel())

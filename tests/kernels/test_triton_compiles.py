@@ -14,8 +14,8 @@ from triton.compiler import ASTSource
 from alexnet.kernels import after_convolution_triton, dropout_triton, update_rule_triton, within_map_triton
 from alexnet.kernels.after_convolution import Following
 
-TYPES = {"winners": "*u8", "seed": "i64", "bound": "i64", "shared": "*fp32"}
-TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale", "momentum", "pull", "rate"), "fp32")
+TYPES = {"winners": "*u8", "seed": "*i64", "bound": "i64", "shared": "*fp32"}
+TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale"), "fp32")
 TYPES |= dict.fromkeys(("count", "columns", "height", "width", "rows", "top", "left"), "i32")
 paper, last = Following(True, (2, 5, 2.0, 1e-4, 0.75), (3, 2)), Following(pool=(3, 2), last=True)
 kernels = [(dropout_triton._drop, {"tile": 1024}), (update_rule_triton._move, {"tile": 1024, "copied": True})]
@@ -26,7 +26,7 @@ for what, maps in ((paper, 96), (last, 256)):
     kernels += [(after_convolution_triton._forward, constants), (after_convolution_triton._backward, constants)]
 for kernel, constants in kernels:
     names = [name for name in kernel.arg_names if name not in constants]
-    wide = {"w": "*fp32", "v": "*fp32"} if kernel is update_rule_triton._move else {}
+    wide = dict.fromkeys(("w", "v", "numbers"), "*fp32") if kernel is update_rule_triton._move else {}
     types = {name: (TYPES | wide).get(name, "*bf16") for name in names} | dict.fromkeys(constants, "constexpr")
     compiled = triton.compile(
         ASTSource(kernel, types, constants), GPUTarget("cuda", 90, 32), {"enable_fp_fusion": True}

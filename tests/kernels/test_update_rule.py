@@ -23,6 +23,10 @@ def numbers(*shape, seed, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+def rule(momentum, decay, rate, like):
+    return torch.tensor([momentum, decay * rate, rate], dtype=torch.float64).to(like.dtype)
+
+
 def formula(w, v, g, momentum, decay, rate):
     v = momentum * v - decay * rate * w - rate * g
     return w + v, v
@@ -36,7 +40,7 @@ def test_it_is_the_papers_rule(way, size, dtype, gradient):
     g = g.to(gradient or dtype)
     copy = torch.zeros(size, dtype=torch.bfloat16)
     exact_w, exact_v = formula(w.double(), v.double(), g.double(), 0.9, 0.0005, 0.01)
-    move(w, v, g, copy, momentum=0.9, decay=0.0005, rate=0.01)
+    move(w, v, g, copy, rule(0.9, 0.0005, 0.01, w))
     bound = 1e-6 if dtype == torch.float32 else 1e-15
     torch.testing.assert_close(v.double(), exact_v, rtol=bound, atol=bound)
     torch.testing.assert_close(w.double(), exact_w, rtol=bound, atol=bound)
@@ -51,7 +55,7 @@ def test_kinds_that_no_kernel_knows_are_moved_plainly(monkeypatch, weights, grad
     for chosen in (choice.way, lambda x: "plain"):
         monkeypatch.setattr(update_rule, "way", chosen)
         w, v = (numbers(50, seed=seed, dtype=weights) for seed in range(2))
-        move(w, v, numbers(50, seed=2, dtype=gradient), None, momentum=0.9, decay=0.0005, rate=0.01)
+        move(w, v, numbers(50, seed=2, dtype=gradient), None, rule(0.9, 0.0005, 0.01, w))
         moved.append(torch.cat([w, v]))
     assert torch.equal(*moved)
 
@@ -61,7 +65,7 @@ def test_a_gradient_in_another_layout_meets_its_own_weights(way):
     w, v, g = (numbers(*shape, seed=seed) for seed in range(3))
     exact_w, _ = formula(w, v, g, 0.9, 0.0005, 0.01)
     w, v = (each.contiguous(memory_format=torch.channels_last) for each in (w, v))
-    move(w, v, g, None, momentum=0.9, decay=0.0005, rate=0.01)
+    move(w, v, g, None, rule(0.9, 0.0005, 0.01, w))
     torch.testing.assert_close(w, exact_w)
     assert w.is_contiguous(memory_format=torch.channels_last)
 
@@ -74,7 +78,7 @@ def test_a_copy_rounds_to_the_nearest_and_ties_to_even(way):
     )
     w = bits.to(torch.int32).view(torch.float32)
     copy = torch.zeros(len(w), dtype=torch.bfloat16)
-    move(w, torch.zeros_like(w), torch.zeros_like(w), copy, momentum=0.0, decay=0.0, rate=0.0)
+    move(w, torch.zeros_like(w), torch.zeros_like(w), copy, rule(0.0, 0.0, 0.0, w))
     torch.testing.assert_close(copy, w.to(torch.bfloat16), rtol=0, atol=0, equal_nan=True)
 
 
@@ -84,7 +88,7 @@ def test_any_number_of_threads_gives_the_same_bits():
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         w, v, g = (numbers(5 * CHUNK + 3, seed=seed) for seed in range(3))
-        move(w, v, g, None, momentum=0.9, decay=0.0005, rate=0.01)
+        move(w, v, g, None, rule(0.9, 0.0005, 0.01, w))
         torch.set_num_threads(before)
         results.append(w)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])

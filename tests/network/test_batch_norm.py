@@ -61,7 +61,7 @@ def test_the_averages_are_plain_at_first_then_moving_and_judging_goes_by_them():
     for step in range(6):
         x = activities(4, seed=step)
         bn(x, 1.0)
-        bn.settle(bn.moments, step)
+        bn.settle(bn.moments, torch.tensor(step))
         new = max(0.25, 1 / (step + 1))
         expected = (1 - new) * expected + new * stated(x, 4)[1]
         torch.testing.assert_close(torch.stack([bn.mean, bn.variance]), expected, rtol=1e-12, atol=1e-12)

@@ -36,7 +36,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
         here = counts[ranks.share]
         own = share.split(here)[ranks.tower] if here[ranks.tower] else share[:1]
     weight = here[ranks.tower if divided.hybrid else 0] / total
-    logits = shared(images[own].to(kind), Here(7, 11, int(share[0]), ranks.tower, weight, here))
+    logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(share[0]), ranks.tower, weight, here))
     loss = F.cross_entropy(logits, labels[share], reduction="sum") / total
     (loss * ranks.shares).backward()
     divided.add_up_gradients(network)
@@ -105,8 +105,8 @@ def sent(ranks, table, parts, count):
     towers = Towers(table, ranks, hybrid=True)
     network = towers.network(seed=3)
     with Counted() as counted:
-        masks = Here(0, 0, 0, ranks.tower, 1, (count,) * parts)
-        logits = network(torch.randn(count, 3, table.side, table.side), masks)
+        here = Here(network.masks(0, 0), 0, ranks.tower, 1, (count,) * parts)
+        logits = network(torch.randn(count, 3, table.side, table.side), here)
         logits.square().sum().backward()
         towers.add_up_gradients(network)
     return counted.sent

@@ -181,7 +181,7 @@ def test_a_rectifier_leaves_what_it_was_given_untouched():
 @pytest.mark.parametrize(("rescaled", "survivor", "at_test"), [(False, 3.0, 3.0 * 0.75), (True, 4.0, 3.0)])
 def test_dropout_as_printed_shrinks_the_test_and_as_later_programs_enlarges_training(rescaled, survivor, at_test):
     module, x = operation(Dropout("drop", keep=0.75, rescaled=rescaled), (100, 1, 1)), torch.full((400, 100), 3.0)
-    result = module.train()(x, 1)
+    result = module.train()(x, torch.tensor(1))
     assert sorted(set(result.flatten().tolist())) == [0.0, survivor]
     assert abs((result > 0).float().mean() - 0.75) < 5 * sqrt(0.75 * 0.25 / result.numel())
     assert torch.equal(module.eval()(x), torch.full_like(x, at_test))
@@ -189,7 +189,7 @@ def test_dropout_as_printed_shrinks_the_test_and_as_later_programs_enlarges_trai
 
 def test_dropout_silences_the_gradient_where_it_silenced_the_activity():
     x = torch.ones(8, 50, requires_grad=True)
-    result = operation(Dropout("drop"), (50, 1, 1)).train()(x, 1)
+    result = operation(Dropout("drop"), (50, 1, 1)).train()(x, torch.tensor(1))
     result.sum().backward()
     assert torch.equal(x.grad, result.detach())
 
@@ -204,18 +204,18 @@ def dropping_network() -> AlexNet:
 
 def test_a_dropout_mask_is_a_function_of_seed_and_step():
     network, x = dropping_network(), torch.ones(16, 3, 4, 4)
-    first = network(x, Here(3, 7))
+    first = network(x, Here(network.masks(3, 7)))
     torch.rand(5)  # PyTorch's own generator has no part in it
-    assert torch.equal(network(x, Here(3, 7)), first)
-    assert not torch.equal(network(x, Here(3, 8)), first)
-    assert not torch.equal(network(x, Here(4, 7)), first)
-    assert not torch.equal(network(x, Here(7, 3)), first)
-    assert torch.equal(network.eval()(x, Here(3, 7)), network(x))
+    assert torch.equal(network(x, Here(network.masks(3, 7))), first)
+    assert not torch.equal(network(x, Here(network.masks(3, 8))), first)
+    assert not torch.equal(network(x, Here(network.masks(4, 7))), first)
+    assert not torch.equal(network(x, Here(network.masks(7, 3))), first)
+    assert torch.equal(network.eval()(x, Here(network.masks(3, 7))), network(x))
 
 
 def test_every_image_and_every_dropout_layer_has_a_mask_of_its_own():
     network, x = dropping_network(), torch.ones(64, 3, 4, 4)
-    result = network(x, Here(0, 0))
+    result = network(x, Here(network.masks(0, 0)))
     assert len({tuple(row) for row in result.tolist()}) == 64
     # The same mask twice would let half of the activities through, two masks let a quarter.
     assert abs((result[:, :48] > 0).float().mean() - 0.25) < 5 * sqrt(0.25 * 0.75 / (64 * 48))

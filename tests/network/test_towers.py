@@ -27,7 +27,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     images = torch.randn(count, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
     labels = torch.randint(table.classes, (count,), generator=random)
     own = torch.arange(count).tensor_split(ranks.shares)[ranks.share]
-    logits = shared(images[own].to(kind), Here(7, 11, int(own[0]), ranks.tower))
+    logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(own[0]), ranks.tower))
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
     (loss * ranks.shares).backward()
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
@@ -120,7 +120,7 @@ def sent(ranks, table, towers, count):
     ranks = ranks.divided(towers)
     network = Towers(table, ranks).network(seed=3)
     with Counted() as counted:
-        logits = network(torch.randn(count, 3, table.side, table.side), Here(0, 0, 0, ranks.tower))
+        logits = network(torch.randn(count, 3, table.side, table.side), Here(network.masks(0, 0), 0, ranks.tower))
         logits.square().sum().backward()
     return counted.sent
 

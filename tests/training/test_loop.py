@@ -85,7 +85,9 @@ def test_each_step_draws_its_own_dropout_masks_also_after_resuming(recipe, datas
             lambda network, given: drawn.append(given[1]) if network.training else None
         )
         assert stopped(run) == bool(stop)
-    assert [masks[:4] for masks in drawn] == [(recipe.seed, step, 0, 0) for step in range(STEPS)]
+    masks = [run.network.masks(recipe.seed, step) for step in range(STEPS)]
+    assert [(here.seeds, here.row, here.tower) for here in drawn] == [(each, 0, 0) for each in masks]
+    assert len({int(each) for each in masks}) == STEPS
 
 
 class Signalled:

@@ -38,7 +38,7 @@ def losses(dtype: torch.dtype, products: torch.dtype = torch.float32) -> list[fl
         labels = torch.randint(CLASSES, (16,), generator=generator)
         noise = torch.randn(16, 3, 24, 24, generator=generator, dtype=torch.float64) * 20
         with torch.autocast("cpu", products, enabled=products == torch.bfloat16):
-            logits = network((patterns[labels] + noise).to(dtype), Here(0, step))
+            logits = network((patterns[labels] + noise).to(dtype), Here(network.masks(0, step)))
         loss = F.cross_entropy(logits.to(dtype), labels)
         network.zero_grad(set_to_none=True)
         loss.backward()

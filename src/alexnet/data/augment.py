@@ -64,6 +64,11 @@ class Alterations:
     shifts: Floats
     divisor: float = 1.0
 
+    @property
+    def shifted(self) -> bool:
+        """Whether any colour is."""
+        return bool(self.shifts.any())
+
     def choose(self, which: NDArray[np.int64]) -> "Alterations":
         """Those of some samples, in this order."""
         return Alterations(self.corners[which], self.mirrored[which], self.shifts[which], self.divisor)

@@ -1,12 +1,28 @@
 """Section 4.1, the arithmetic: from patches of bytes to what the network sees, on the device where it sees it."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.augment import Alterations, Images
 from alexnet.data.statistics import Statistics
+
+
+class Moved(NamedTuple):
+    """Patches and what is done to them, where the network is: all that differs between calls of a kind.
+
+    patches    uint8[N, patch, patch, 3]   cut at their corners
+    corners    int64[N, 2]
+    mirrored   bool[N]
+    shifts     float32[N, 3]
+    """
+
+    patches: Tensor
+    corners: Tensor
+    mirrored: Tensor
+    shifts: Tensor
 
 
 class Presentation:
@@ -28,38 +44,43 @@ class Presentation:
         patches   uint8[N, patch, patch, 3], cut at the alterations' corners; in ordinary or pinned memory
         returns   float32[N, 3, patch, patch] on the device, channels last
         """
-        shown = self._one_by_one(patches, done) if self.device.type == "cpu" else self.at_once(patches, done)
-        if done.shifts.any():
-            shown += self._moved(done.shifts)[:, None, None, :]
-        if (factor := self.images.scale / done.divisor) != 1:
+        return self.computed(self.moved(patches, done), done.shifted, done.divisor)
+
+    def moved(self, patches: Tensor, done: Alterations) -> Moved:
+        """The same on the device, as soon as it gets there."""
+        numbers = map(torch.from_numpy, (done.corners, done.mirrored, done.shifts))
+        return Moved(*(each.to(self.device, non_blocking=True) for each in (patches, *numbers)))
+
+    def computed(self, given: Moved, shifted: bool, divisor: float) -> Tensor:
+        """The arithmetic alone: float32[N, 3, patch, patch], channels last."""
+        shown = self._one_by_one(given) if self.device.type == "cpu" else self.at_once(given)
+        if shifted:
+            shown += given.shifts[:, None, None, :]
+        if (factor := self.images.scale / divisor) != 1:
             shown *= factor
         return shown.permute(0, 3, 1, 2)
 
-    def at_once(self, patches: Tensor, done: Alterations) -> Tensor:
+    def at_once(self, given: Moved) -> Tensor:
         """Mean and mirror for all images together: float32[N, patch, patch, 3]."""
-        shown = patches.to(self.device, non_blocking=True).float()
-        mirrored = self._moved(done.mirrored)[:, None, None, None]
+        shown, mirrored = given.patches.float(), given.mirrored[:, None, None, None]
         along = torch.arange(self.images.patch, device=self.device)
         if self.images.mean == "at-patch":
-            top, left = self._moved(done.corners).T
+            top, left = given.corners.T
             shown -= self._mean[(top[:, None] + along)[:, :, None], (left[:, None] + along)[:, None, :]]
             return torch.where(mirrored, shown.flip(2), shown)
         # The 2012 program subtracted after mirroring, so its mean is never mirrored.
         centre = self._start + along
         return torch.where(mirrored, shown.flip(2), shown) - self._mean[centre[:, None], centre[None, :]]
 
-    def _one_by_one(self, patches: Tensor, done: Alterations) -> Tensor:
-        size, mean, bytes_ = self.images.patch, self._mean.numpy(), patches.numpy()
+    def _one_by_one(self, given: Moved) -> Tensor:
+        size, mean, bytes_ = self.images.patch, self._mean.numpy(), given.patches.numpy()
         shown = np.empty((len(bytes_), size, size, 3), np.float32)
         at_patch = self.images.mean == "at-patch"
-        corners = done.corners.tolist()
-        for i, (patch, mirrored) in enumerate(zip(bytes_, done.mirrored.tolist(), strict=True)):
+        corners = given.corners.tolist()
+        for i, (patch, mirrored) in enumerate(zip(bytes_, given.mirrored.tolist(), strict=True)):
             top, left = corners[i] if at_patch else (self._start, self._start)
             own_mean = mean[top : top + size, left : left + size]
             if at_patch and mirrored:
                 own_mean = own_mean[:, ::-1]
             np.subtract(patch[:, ::-1] if mirrored else patch, own_mean, out=shown[i])
         return torch.from_numpy(shown)
-
-    def _moved(self, numbers: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(numbers).to(self.device, non_blocking=True)

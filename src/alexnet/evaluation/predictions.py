@@ -60,7 +60,7 @@ def predict(
     for start in range(ranks.share * parts * PORTION, len(squares), ranks.shares * parts * PORTION):
         numbers = np.arange(start, min(start + parts * PORTION, len(squares)))
         dealt = np.array_split(numbers, parts)
-        here = Here(seed=0, step=0, counts=tuple(len(each) for each in dealt))
+        here = Here(counts=tuple(len(each) for each in dealt))
         own = dealt[ranks.tower if parts > 1 else 0]
         seen = squares.gather(own if len(own) else numbers[:1])  # who has no image computes one that does not count
         judged[numbers] = probabilities(network, seen, images, statistics, machine, views, here)

@@ -20,11 +20,11 @@ LOW = 0xFFFFFFFF
 MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
 
 
-def dropped(x: Tensor, *, keep: float, scale: float, seed: int, row: int = 0, column: int = 0) -> Tensor:
+def dropped(x: Tensor, *, keep: float, scale: float, seed: Tensor, row: int = 0, column: int = 0) -> Tensor:
     """Each activity times `scale` with probability `keep`, otherwise 0.
 
     x             float[N, ...]; a row is an image, a column an activity in the order of its indices
-    seed          63 bits
+    seed          int64[], from 0; where x is, so that a recorded step draws other masks each time it is replayed
     row, column   where x begins, if it is a part of something larger
     returns       the same shape and kind
     """
@@ -34,15 +34,16 @@ def dropped(x: Tensor, *, keep: float, scale: float, seed: int, row: int = 0, co
 
 class _Dropped(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: int, row: int, column: int) -> Tensor:  # type: ignore[override]
-        ctx.rest = keep, scale, seed, row, column
+    def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: Tensor, row: int, column: int) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(seed)
+        ctx.rest = keep, scale, row, column
         rows = x.reshape(len(x), -1).contiguous()
         bound = min(round(keep * 2**32), LOW)
         match way(x):
             case "numba":
                 y = torch.empty_like(rows)
                 numbers = np.array([scale, 0], WIDE[x.dtype])
-                counts = np.array([seed, bound, row, column], np.uint64)
+                counts = np.array([int(seed), bound, row, column], np.uint64)
                 on_all_cores(_drop, len(rows), bare(rows), bare(y), numbers, counts)
             case "triton":
                 from alexnet.kernels import dropout_triton
@@ -59,13 +60,13 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        keep, scale, seed, row, column = ctx.rest
+        (seed,), (keep, scale, row, column) = ctx.saved_tensors, ctx.rest
         part = dropped(g, keep=keep, scale=scale, seed=seed, row=row, column=column)
         return part, None, None, None, None, None
 
 
-def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: int, key1: int) -> Tensor:
-    """The first 32 bits of Philox 4x32-10: int64 of the counters' common shape, all of them below 2^32."""
+def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: Tensor, key1: Tensor) -> Tensor:
+    """The first 32 bits of Philox 4x32-10: int64 of the counters' common shape; they and the keys are below 2^32."""
     for _ in range(ROUNDS):
         first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]  # of 64 bits, the sign is one of them
         c0, c2 = (second >> 32 & LOW) ^ c1 ^ key0, (first >> 32 & LOW) ^ c3 ^ key1

@@ -7,18 +7,18 @@ from torch import Tensor
 TILE = 1024  # activities a program handles
 
 
-def drop(rows: Tensor, y: Tensor, scale: float, seed: int, bound: int, top: int, left: int) -> None:
-    """Fill `y`, of the rows' shape [N, D]."""
+def drop(rows: Tensor, y: Tensor, scale: float, seed: Tensor, bound: int, top: int, left: int) -> None:
+    """Fill `y`, of the rows' shape [N, D]. The seed is read on the GPU: int64[]."""
     count, columns = rows.numel(), rows.shape[1]
     programs = (triton.cdiv(count, TILE),)
     _drop[programs](rows, y, count, columns, scale, seed, bound, top, left, tile=TILE, enable_fp_fusion=True)
 
 
-@triton.jit(do_not_specialize=["seed", "bound", "top", "left"])
+@triton.jit(do_not_specialize=["bound", "top", "left"])
 def _drop(x, y, count, columns, scale, seed, bound, top, left, tile: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)
     here = place < count
     column, row = (left + place % columns).to(tl.uint32), (top + place // columns).to(tl.uint32)
-    word, _, _, _ = tl.philox(seed, column, row, column * 0, column * 0)
+    word, _, _, _ = tl.philox(tl.load(seed), column, row, column * 0, column * 0)
     v = tl.load(x + place, here, 0.0).to(tl.float32)
     tl.store(y + place, tl.where(word.to(tl.int64) < bound, v * scale, 0.0), here)

@@ -7,20 +7,21 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import WIDE, Floats, bare, read, write
+from alexnet.kernels.lines import Floats, bare, read, write
 
 CHUNK = 2**11  # numbers one thread is given at a time: four arrays of them stay in the first cache
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
 @torch.no_grad()
-def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None, *, momentum: float, decay: float,
-         rate: float) -> None:  # fmt: skip
-    """v <- momentum v - decay rate w - rate g, w <- w + v, copy <- w, in place.
+def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None, numbers: Tensor) -> None:
+    """v <- momentum v - pull w - rate g, w <- w + v, copy <- w, in place; section 5's pull is decay times rate.
 
     weight, velocity   float, of one shape and layout; float32 in training
     gradient           of the same shape, in the weight's kind or bf16
     copy               bf16, or none: what the next step's products read
+    numbers            float[3], momentum, pull and rate in the weight's kind; where the weight is, so that a recorded
+                       step moves at another rate when it is replayed
     """
     if gradient.stride() != weight.stride():
         gradient = torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
@@ -28,19 +29,19 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     kinds = {each.dtype for each in flat if each is not None}
     masters = weight.dtype == torch.float32 and kinds <= {torch.float32, torch.bfloat16}
     if way(weight) == "numba" and (masters or kinds == {torch.float64}):
-        numbers = np.array([momentum, decay * rate, rate], WIDE[weight.dtype])
         w, v, g, c = (bare(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
         chunks = -(-len(w) // CHUNK)
-        on_all_cores(_sweep, chunks, w, v, g, c, numbers)
+        on_all_cores(_sweep, chunks, w, v, g, c, bare(numbers))
         return
     if way(weight) == "triton" and masters:
         from alexnet.kernels import update_rule_triton
 
-        update_rule_triton.move(flat, momentum, decay * rate, rate)
+        update_rule_triton.move(flat, numbers)
         return
+    momentum, pull, rate = numbers
     pieces = [each.split(PIECE if each.device.type == "cpu" else len(each)) for each in flat if each is not None]
     for w_, v_, g_, *copies in zip(*pieces, strict=True):
-        v_.mul_(momentum).add_(w_, alpha=-decay * rate).add_(g_, alpha=-rate)
+        v_.mul_(momentum).addcmul_(w_, pull, value=-1).addcmul_(g_, rate, value=-1)
         w_.add_(v_)
         for each in copies:
             each.copy_(w_)

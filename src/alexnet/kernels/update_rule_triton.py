@@ -9,20 +9,21 @@ from torch import Tensor
 TILE = 1024  # numbers a program moves
 
 
-def move(flat: Sequence[Tensor | None], momentum: float, pull: float, rate: float) -> None:
+def move(flat: Sequence[Tensor | None], numbers: Tensor) -> None:
     """In place: weights, velocities, gradients and the copy, or None, all flat and of one length."""
     w, v, g, copy = flat
     assert w is not None
     _move[(triton.cdiv(len(w), TILE),)](
-        w, v, g, w if copy is None else copy, len(w), momentum, pull, rate,
+        w, v, g, w if copy is None else copy, len(w), numbers,
         copied=copy is not None, tile=TILE, enable_fp_fusion=True,
     )  # fmt: skip
 
 
 @triton.jit
-def _move(w, v, g, copy, count, momentum, pull, rate, copied: tl.constexpr, tile: tl.constexpr):
+def _move(w, v, g, copy, count, numbers, copied: tl.constexpr, tile: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)
     here = place < count
+    momentum, pull, rate = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
     weight = tl.load(w + place, here, 0.0)
     velocity = momentum * tl.load(v + place, here, 0.0) - pull * weight
     velocity -= rate * tl.load(g + place, here, 0.0).to(tl.float32)

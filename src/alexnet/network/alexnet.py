@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from alexnet.network.batch_norm import BatchNormalized
-from alexnet.network.layers import Gathering, Meeting
+from alexnet.network.layers import Dropout, Gathering, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import (
     DroppedOut,
@@ -98,6 +98,16 @@ class AlexNet(nn.Module):
             self.train(training)
         return found
 
+    def masks(self, seed: int, step: int) -> Tensor:
+        """What the dropouts' masks are counted from in a step of a run: a function of (seed, step, layer).
+
+        returns   int64[dropouts], where the network is; the same for a network and for its towers
+        """
+        layers = [layer for layer in self.lineage.layers if not isinstance(layer, Meeting | Gathering)]
+        places = [place for place, layer in enumerate(layers) if isinstance(layer, Dropout)]
+        seeds = [torch_seed(seed, Purpose.DROPOUT, step, place) for place in places]
+        return torch.tensor(seeds, dtype=torch.int64).to(next(self.parameters()).device, non_blocking=True)
+
     def learned(self) -> Iterator[tuple[str, Learned]]:
         """The layers with weights, by name and in order."""
         for name, place in self.steps:
@@ -124,9 +134,8 @@ class AlexNet(nn.Module):
             given = (here.counts,)
         elif here and self.training:
             if isinstance(module, DroppedOut):
-                place = number - sum(isinstance(layer, Meeting | Gathering) for layer in self.lineage.layers[:number])
-                seed = torch_seed(here.seed, Purpose.DROPOUT, here.step, place)  # as in the undivided network
-                given = seed, here.row, here.tower
+                which = sum(isinstance(layer, Dropout) for layer in self.lineage.layers[:number])
+                given = here.seeds[which], here.row, here.tower
             elif isinstance(module, BatchNormalized):
                 given = (here.weight,)
         output: Tensor = module(x, *given)

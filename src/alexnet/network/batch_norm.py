@@ -47,9 +47,11 @@ class BatchNormalized(nn.Module):
         return torch.cat(normalized)
 
     @torch.no_grad()
-    def settle(self, moments: Tensor, step: int | None = None) -> None:
-        """Take the batch's moments into the moving averages: their plain mean at first, where `step` is given."""
-        new = max(1 - self.layer.kept, 0 if step is None else 1 / (step + 1))
-        self.mean.lerp_(moments[0], new)
-        self.variance.lerp_(moments[1], new)
+    def settle(self, moments: Tensor, step: Tensor | None = None) -> None:
+        """Take the batch's moments into the moving averages; their plain mean at first, if `step` is told, int64[]."""
+        new = torch.full_like(moments[0, :1], 1 - self.layer.kept, dtype=torch.float64)
+        if step is not None:
+            new = torch.maximum(new, 1 / (step.double() + 1))
+        self.mean.lerp_(moments[0], new.to(moments.dtype))
+        self.variance.lerp_(moments[1], new.to(moments.dtype))
         self.moments.zero_()

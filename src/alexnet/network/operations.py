@@ -207,15 +207,14 @@ class Gathered(nn.Module):
 class Here(NamedTuple):
     """Where in a run this is, and which part of the batch and of the network is here.
 
-    seed, step   dropout's masks are a function of them and the layer
-    row          the first image that is here, in the batch; in a hybrid, that the processes have between them
-    tower        which equal share of the activities is here
-    weight       what share of the whole batch the images are that are here; 0 where they do not count
-    counts       in a hybrid, how many images each process has of those that are computed together
+    seeds    int64[dropouts], on the network's device: what each mask is counted from (AlexNet.masks)
+    row      the first image that is here, in the batch; in a hybrid, that the processes have between them
+    tower    which equal share of the activities is here
+    weight   what share of the whole batch the images are that are here; 0 where they do not count
+    counts   in a hybrid, how many images each process has of those that are computed together
     """
 
-    seed: int
-    step: int
+    seeds: Tensor = torch.empty(0, dtype=torch.int64)
     row: int = 0
     tower: int = 0
     weight: float = 1.0
@@ -230,14 +229,14 @@ class DroppedOut(nn.Module):
         self.layer = layer
         self.divided = True  # whether a tower has its share of the activities, or all of them
 
-    def forward(self, x: Tensor, seed: int | None = None, row: int = 0, tower: int = 0) -> Tensor:
-        """float[N, ...] -> the same; the mask is a function of `seed`, which PyTorch's global generator draws if need
-        be, and what is here is the part of it from `row` on, in the `tower`th share of the columns."""
+    def forward(self, x: Tensor, seed: Tensor | None = None, row: int = 0, tower: int = 0) -> Tensor:
+        """float[N, ...] -> the same; the mask is a function of `seed`, int64[], which PyTorch's own generator draws if
+        need be, and what is here is the part of it from `row` on, in the `tower`th share of the columns."""
         keep = self.layer.keep
         if not self.training:
             return x if self.layer.rescaled else x * keep
         if seed is None:
-            seed = int(torch.randint(2**62, ()))
+            seed = torch.randint(2**62, (), device=x.device)
         scale = 1 / keep if self.layer.rescaled else 1.0
         column = tower * x[0].numel() if self.divided else 0
         return dropped(x, keep=keep, scale=scale, seed=seed, row=row, column=column)

@@ -11,7 +11,7 @@ For large batches, LARS (You, Gitman and Ginsburg, 2017): each weight's or bias'
 so that no layer moves by more than a small share of its size, however large the rate.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -61,35 +61,43 @@ class Update:
         for name, parameter in self._parameters.items() if self.copied else ():
             parameter.copy_(self.weights[name])
 
-    @torch.no_grad()
     def step(self, rate: Rate) -> None:
         """Move every parameter by its gradient. A layer at rate 0 stays as it is: no decay, no momentum."""
-        trusted = self._trusted() if self.trust else {}
-        for name, (layer, bias, decay) in self._kinds.items():
+        moving = self.moving(rate)
+        device = next(iter(self.weights.values())).device
+        self.move(tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64, device=device))
+
+    def moving(self, rate: Rate) -> dict[str, tuple[float, float]]:
+        """Decay and rate of each parameter that moves, by name."""
+        rates = {name: rate(layer, bias) for name, (layer, bias, _) in self._kinds.items()}
+        return {name: (self._kinds[name][2], now) for name, now in rates.items() if now > 0}
+
+    @torch.no_grad()
+    def move(self, names: Sequence[str], numbers: Tensor) -> None:
+        """Move these parameters by their gradients.
+
+        numbers   float64[names, 2], decay and rate of each; on the network's device, where they are read
+        """
+        if not names:
+            return
+        decays, rates = numbers.unbind(1)
+        if self.trust:
+            rates = rates * self._trusted(names, decays)
+        kind = self.weights[names[0]].dtype
+        numbers = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
+        for name, own in zip(names, numbers, strict=True):
             parameter = self._parameters[name]
-            if parameter.grad is not None and (now := rate(layer, bias)) > 0:
+            if parameter.grad is not None:
                 copy = parameter.detach() if self.copied else None
-                move(
-                    self.weights[name],
-                    self.velocity[name],
-                    parameter.grad,
-                    copy,
-                    momentum=self.momentum,
-                    decay=decay,
-                    rate=now * trusted.get(name, 1.0),
-                )
+                move(self.weights[name], self.velocity[name], parameter.grad, copy, own)
                 torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
-    def _trusted(self) -> dict[str, float]:
-        """By how much LARS multiplies each parameter's rate; by the trust alone where weights or gradient are 0."""
+    def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
+        """By how much LARS multiplies each one's rate, float64[names]; by the trust alone where w or g is 0."""
         squares = {}
-        for name, parameter in self._parameters.items():
-            if parameter.grad is not None:
-                weight = self.weights[name]
-                pair = (weight, parameter.grad)
-                squares[name] = torch.stack([torch.linalg.vector_norm(x, dtype=weight.dtype) for x in pair]).square()
-        sums = self._summed(squares)
-        found = {}
-        for name, (w, g) in zip(sums, torch.stack(list(sums.values())).sqrt().tolist(), strict=True):
-            found[name] = self.trust * (w / (g + self._kinds[name][2] * w) if w and g else 1.0)
-        return found
+        for name in names:
+            weight, gradient = self.weights[name], self._parameters[name].grad
+            pair = weight, weight.new_zeros(1) if gradient is None else gradient
+            squares[name] = torch.stack([torch.linalg.vector_norm(x, dtype=weight.dtype) for x in pair]).square()
+        w, g = torch.stack(list(self._summed(squares).values())).sqrt().double().unbind(1)
+        return self.trust * torch.where((w != 0) & (g != 0), w / (g + decays * w), 1.0)
