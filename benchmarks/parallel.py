@@ -77,7 +77,7 @@ def member(name: str, which: str, size: int, products: str) -> None:
         )  # fmt: skip
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
         before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()
-        step = Step(recipe, towers, recipe.images, measured, machine, print)
+        step = Step(recipe, towers, recipe.images, measured, machine)
         for number, line in enumerate(sys.stdin):
             wire, began = on_the_wire(), time.perf_counter()
             modes = {"step": torch.enable_grad, "count": Counted, "hold": Held, "save": Held}

@@ -35,22 +35,21 @@ def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor,
     """The network and its step."""
     network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = Update(network, Learning(), machine.products)
-    moving = update.moving(lambda layer, bias: 0.01)
-    numbers = torch.tensor(list(moving.values()), dtype=torch.float64, device=machine.device)
-    replayed = Replayed(OnGpu(), print) if machine.device.type == "cuda" else None
+    moving, numbers = update.moving(lambda layer, bias: 0.01)
+    replayed = Replayed(OnGpu()) if machine.device.type == "cuda" else None
 
     def work(given: Sequence[Tensor]) -> Tensor:
-        images, labels, seeds = given
+        images, labels, seeds, numbers = given
         network.zero_grad(set_to_none=True)
         with machine.precision():
             logits = network(images, Here(seeds))
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
-        update.move(tuple(moving), numbers)
+        update.move(moving, numbers)
         return loss.detach()
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
-        given = images, labels, network.masks(0, 0)
+        given = images, labels, network.masks(0, 0), numbers
         return replayed("step", work, given) if replayed else work(given)
 
     return network, step

@@ -94,6 +94,16 @@ def test_a_sample_is_altered_by_its_own_row_whatever_stands_beside_it():
     assert np.array_equal(presented(pictures[chosen], done.choose(chosen), images, measured), together[chosen])
 
 
+def test_one_shifted_image_among_others_is_shifted():
+    measured, pictures = small_statistics(), squares(3)
+    done = view(small(), 3, (1, 3), False)
+    plain = presented(pictures, done, small(), measured)
+    done.shifts[1] = (4, -5, 6)
+    shifted = presented(pictures, done, small(), measured)
+    assert np.array_equal(shifted[[0, 2]], plain[[0, 2]])
+    np.testing.assert_allclose(shifted[1] - plain[1], np.broadcast_to(done.shifts[1], plain[1].shape), atol=1e-4)
+
+
 @pytest.mark.parametrize("mean", ["at-patch", "centre"])
 def test_both_forms_give_the_same_bits(mean):
     images, measured = small(mean=mean, colour="deviation", scale=1 / 57), small_statistics()

@@ -213,6 +213,22 @@ def test_a_dropout_mask_is_a_function_of_seed_and_step():
     assert torch.equal(network.eval()(x, Here(network.masks(3, 7))), network(x))
 
 
+def test_masks_are_counted_from_the_numbers_that_runs_began_with():
+    """Other numbers, and a run that was stopped would go on with other masks."""
+    network = AlexNet("paper", classes=2)
+    assert network.masks(0, 0).tolist() == [5076413721877902402, 674789008817151707]
+    assert network.masks(3, 7).tolist() == [3418990781294513278, 1155247139825085888]
+
+
+def test_without_a_place_in_a_run_pytorchs_generator_draws_the_masks():
+    network, x = dropping_network(), torch.ones(16, 3, 4, 4)
+    torch.manual_seed(1)
+    drawn = [network(x), network(x), network(x, Here(row=4))]
+    assert not any(torch.equal(drawn[one], drawn[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+    torch.manual_seed(1)
+    assert torch.equal(network(x), drawn[0])
+
+
 def test_every_image_and_every_dropout_layer_has_a_mask_of_its_own():
     network, x = dropping_network(), torch.ones(64, 3, 4, 4)
     result = network(x, Here(network.masks(0, 0)))

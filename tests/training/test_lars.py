@@ -73,6 +73,27 @@ def test_without_weights_or_gradient_the_trust_alone_counts():
     torch.testing.assert_close(network.conv2.weight.detach(), before * (1 - 0.002 * 0.01))
 
 
+def test_a_rate_is_what_python_makes_of_the_norms_to_the_bit():
+    """In float64, also where weights are float32."""
+    network = begun().float()
+    set_gradients(network, 0)
+    network.conv3.weight.grad = None
+    update = Update(network, LEARNING)
+    names, numbers = update.moving(lambda layer, bias: 1.0)
+    expected = []
+    for name, decay in zip(names, numbers[:, 0].tolist(), strict=True):
+        parameter = network.get_parameter(name).detach()
+        slope = network.get_parameter(name).grad
+        w, g = (
+            float(torch.linalg.vector_norm(x).square().sqrt()) if x is not None else 0.0 for x in (parameter, slope)
+        )
+        expected.append(0.001 * (w / (g + decay * w) if w and g else 1.0))
+    assert update._trusted(names, numbers[:, 0]).tolist() == expected
+    before = network.conv3.weight.detach().clone()
+    update.move(names, numbers)
+    assert torch.equal(network.conv3.weight, before), "nothing came back to it"
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_a_gradient_that_is_not_finite_is_not_passed_over(value):
     """The weights are no longer finite then, which the loop finds; a layer left as it was would hide it."""

@@ -232,3 +232,13 @@ def test_bf16_copies_go_on_where_they_stopped():
         assert torch.equal(one.weights[name], first.weights[name]) and torch.equal(
             one.velocity[name], first.velocity[name]
         )
+
+
+def test_a_backward_from_before_a_step_does_not_go_on_behind_it():
+    """It would multiply by the weights as they are now."""
+    network = begun()
+    loss = network(torch.ones(2, 3, 4, 4, dtype=torch.float64)).square().sum()
+    set_gradients(network, 0)
+    Update(network, PRINTED).step(lambda layer, bias: 0.01)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

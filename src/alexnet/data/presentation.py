@@ -10,19 +10,24 @@ from alexnet.data.augment import Alterations, Images
 from alexnet.data.statistics import Statistics
 
 
-class Moved(NamedTuple):
-    """Patches and what is done to them, where the network is: all that differs between calls of a kind.
+class Cut(NamedTuple):
+    """Patches and what is to be done to each of them.
 
     patches    uint8[N, patch, patch, 3]   cut at their corners
-    corners    int64[N, 2]
+    corners    int64[N, 2]                 rows and columns
     mirrored   bool[N]
-    shifts     float32[N, 3]
+    shifts     float32[N, 3]               in grey levels
     """
 
     patches: Tensor
     corners: Tensor
     mirrored: Tensor
     shifts: Tensor
+
+    @classmethod
+    def of(cls, patches: Tensor, done: Alterations) -> "Cut":
+        """The same numbers in the same memory."""
+        return cls(patches, *map(torch.from_numpy, (done.corners, done.mirrored, done.shifts)))
 
 
 class Presentation:
@@ -44,40 +49,36 @@ class Presentation:
         patches   uint8[N, patch, patch, 3], cut at the alterations' corners; in ordinary or pinned memory
         returns   float32[N, 3, patch, patch] on the device, channels last
         """
-        return self.computed(self.moved(patches, done), done.shifted, done.divisor)
+        cut = Cut(*(each.to(self.device, non_blocking=True) for each in Cut.of(patches, done)))
+        return self.computed(cut, done.shifted, done.divisor)
 
-    def moved(self, patches: Tensor, done: Alterations) -> Moved:
-        """The same on the device, as soon as it gets there."""
-        numbers = map(torch.from_numpy, (done.corners, done.mirrored, done.shifts))
-        return Moved(*(each.to(self.device, non_blocking=True) for each in (patches, *numbers)))
-
-    def computed(self, given: Moved, shifted: bool, divisor: float) -> Tensor:
-        """The arithmetic alone: float32[N, 3, patch, patch], channels last."""
-        shown = self._one_by_one(given) if self.device.type == "cpu" else self.at_once(given)
+    def computed(self, cut: Cut, shifted: bool, divisor: float) -> Tensor:
+        """The arithmetic alone, of what is on the device: float32[N, 3, patch, patch], channels last."""
+        shown = self._one_by_one(cut) if self.device.type == "cpu" else self.at_once(cut)
         if shifted:
-            shown += given.shifts[:, None, None, :]
+            shown += cut.shifts[:, None, None, :]
         if (factor := self.images.scale / divisor) != 1:
             shown *= factor
         return shown.permute(0, 3, 1, 2)
 
-    def at_once(self, given: Moved) -> Tensor:
+    def at_once(self, cut: Cut) -> Tensor:
         """Mean and mirror for all images together: float32[N, patch, patch, 3]."""
-        shown, mirrored = given.patches.float(), given.mirrored[:, None, None, None]
+        shown, mirrored = cut.patches.float(), cut.mirrored[:, None, None, None]
         along = torch.arange(self.images.patch, device=self.device)
         if self.images.mean == "at-patch":
-            top, left = given.corners.T
+            top, left = cut.corners.T
             shown -= self._mean[(top[:, None] + along)[:, :, None], (left[:, None] + along)[:, None, :]]
             return torch.where(mirrored, shown.flip(2), shown)
         # The 2012 program subtracted after mirroring, so its mean is never mirrored.
         centre = self._start + along
         return torch.where(mirrored, shown.flip(2), shown) - self._mean[centre[:, None], centre[None, :]]
 
-    def _one_by_one(self, given: Moved) -> Tensor:
-        size, mean, bytes_ = self.images.patch, self._mean.numpy(), given.patches.numpy()
+    def _one_by_one(self, cut: Cut) -> Tensor:
+        size, mean, bytes_ = self.images.patch, self._mean.numpy(), cut.patches.numpy()
         shown = np.empty((len(bytes_), size, size, 3), np.float32)
         at_patch = self.images.mean == "at-patch"
-        corners = given.corners.tolist()
-        for i, (patch, mirrored) in enumerate(zip(bytes_, given.mirrored.tolist(), strict=True)):
+        corners = cut.corners.tolist()
+        for i, (patch, mirrored) in enumerate(zip(bytes_, cut.mirrored.tolist(), strict=True)):
             top, left = corners[i] if at_patch else (self._start, self._start)
             own_mean = mean[top : top + size, left : left + size]
             if at_patch and mirrored:

@@ -14,7 +14,7 @@ def drop(rows: Tensor, y: Tensor, scale: float, seed: Tensor, bound: int, top: i
     _drop[programs](rows, y, count, columns, scale, seed, bound, top, left, tile=TILE, enable_fp_fusion=True)
 
 
-@triton.jit(do_not_specialize=["bound", "top", "left"])
+@triton.jit(do_not_specialize=["bound", "top", "left"], do_not_specialize_on_alignment=["seed"])
 def _drop(x, y, count, columns, scale, seed, bound, top, left, tile: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)
     here = place < count

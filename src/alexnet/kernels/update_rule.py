@@ -20,8 +20,8 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     weight, velocity   float, of one shape and layout; float32 in training
     gradient           of the same shape, in the weight's kind or bf16
     copy               bf16, or none: what the next step's products read
-    numbers            float[3], momentum, pull and rate in the weight's kind; where the weight is, so that a recorded
-                       step moves at another rate when it is replayed
+    numbers            float32[3] (float64 where the weight is), momentum, pull and rate; on the weight's device, so
+                       that a recorded step moves at another rate when it is replayed
     """
     if gradient.stride() != weight.stride():
         gradient = torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)

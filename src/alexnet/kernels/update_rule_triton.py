@@ -19,7 +19,7 @@ def move(flat: Sequence[Tensor | None], numbers: Tensor) -> None:
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["numbers"])  # one of several rows
 def _move(w, v, g, copy, count, numbers, copied: tl.constexpr, tile: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)
     here = place < count

@@ -101,12 +101,12 @@ class AlexNet(nn.Module):
     def masks(self, seed: int, step: int) -> Tensor:
         """What the dropouts' masks are counted from in a step of a run: a function of (seed, step, layer).
 
-        returns   int64[dropouts], where the network is; the same for a network and for its towers
+        returns   int64[dropouts], on the CPU; the same for a network and for its towers
         """
         layers = [layer for layer in self.lineage.layers if not isinstance(layer, Meeting | Gathering)]
         places = [place for place, layer in enumerate(layers) if isinstance(layer, Dropout)]
         seeds = [torch_seed(seed, Purpose.DROPOUT, step, place) for place in places]
-        return torch.tensor(seeds, dtype=torch.int64).to(next(self.parameters()).device, non_blocking=True)
+        return torch.tensor(seeds, dtype=torch.int64)
 
     def learned(self) -> Iterator[tuple[str, Learned]]:
         """The layers with weights, by name and in order."""
@@ -133,9 +133,9 @@ class AlexNet(nn.Module):
         if here and isinstance(module, Gathered):
             given = (here.counts,)
         elif here and self.training:
-            if isinstance(module, DroppedOut):
+            if isinstance(module, DroppedOut) and here.seeds is not None:
                 which = sum(isinstance(layer, Dropout) for layer in self.lineage.layers[:number])
-                given = here.seeds[which], here.row, here.tower
+                given = here.seeds[which].to(x.device, non_blocking=True), here.row, here.tower
             elif isinstance(module, BatchNormalized):
                 given = (here.weight,)
         output: Tensor = module(x, *given)

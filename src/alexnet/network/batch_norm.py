@@ -49,9 +49,10 @@ class BatchNormalized(nn.Module):
     @torch.no_grad()
     def settle(self, moments: Tensor, step: Tensor | None = None) -> None:
         """Take the batch's moments into the moving averages; their plain mean at first, if `step` is told, int64[]."""
-        new = torch.full_like(moments[0, :1], 1 - self.layer.kept, dtype=torch.float64)
+        new = moments.new_full((), 1 - self.layer.kept, dtype=torch.float64)
         if step is not None:
             new = torch.maximum(new, 1 / (step.double() + 1))
-        self.mean.lerp_(moments[0], new.to(moments.dtype))
-        self.variance.lerp_(moments[1], new.to(moments.dtype))
+        new = new.to(moments.dtype)
+        self.mean.lerp_(moments[0], new)
+        self.variance.lerp_(moments[1], new)
         self.moments.zero_()

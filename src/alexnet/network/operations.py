@@ -207,14 +207,15 @@ class Gathered(nn.Module):
 class Here(NamedTuple):
     """Where in a run this is, and which part of the batch and of the network is here.
 
-    seeds    int64[dropouts], on the network's device: what each mask is counted from (AlexNet.masks)
+    seeds    int64[dropouts]: what each mask is counted from (AlexNet.masks); without them PyTorch's own generator
+             draws some
     row      the first image that is here, in the batch; in a hybrid, that the processes have between them
     tower    which equal share of the activities is here
     weight   what share of the whole batch the images are that are here; 0 where they do not count
     counts   in a hybrid, how many images each process has of those that are computed together
     """
 
-    seeds: Tensor = torch.empty(0, dtype=torch.int64)
+    seeds: Tensor | None = None
     row: int = 0
     tower: int = 0
     weight: float = 1.0

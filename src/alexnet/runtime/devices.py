@@ -49,6 +49,7 @@ def this_machine() -> Machine:
     torch.set_flush_denormal(True)
     keep_memory()
     if torch.cuda.is_available():
+        torch.backends.cudnn.deterministic = True  # or the same run leaves other bits each time
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         reason = "its matrix units compute bf16" if bf16 else "no bf16 units"
         return Machine(torch.device("cuda"), torch.bfloat16 if bf16 else torch.float32, reason)

@@ -2,7 +2,7 @@
 
 A step of this network is a millisecond's work for a GPU, and as much for Python, which launches it piece by piece. What
 is recorded reads and writes the same memory again and knows no numbers but those it was recorded with: all that differs
-from one time to the next must be in the tensors that it is given.
+from one time to the next must be in the tensors that it is given. A recording keeps the memory that it computes in.
 """
 
 from collections import Counter
@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from alexnet.runtime.errors import MachineError
 
 Work = Callable[[Sequence[Tensor]], Tensor]
 
@@ -22,6 +24,14 @@ class OnGpu:
 
     def __init__(self) -> None:
         self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+
+    def place(self, like: Tensor) -> Tensor:
+        """Memory for such a tensor."""
+        return torch.empty_like(like, device="cuda")
+
+    def send(self, tensor: Tensor, place: Tensor) -> None:
+        """Copy it there; nobody waits."""
+        place.copy_(tensor.pin_memory() if tensor.device.type == "cpu" else tensor, non_blocking=True)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -42,41 +52,46 @@ class OnGpu:
 
 
 class Replayed:
-    """Work that is recorded for each kind that comes again and again.
+    """Work that is recorded for each kind that comes again and again."""
 
-    recorder   does the recording
-    say        is told once, in a line, where the work cannot be recorded; it is done launch by launch then
-    """
-
-    def __init__(self, recorder: OnGpu, say: Callable[[str], None]) -> None:
-        self._recorder, self._say = recorder, say
+    def __init__(self, recorder: OnGpu) -> None:
+        self._recorder = recorder
         self._times: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, tuple[list[Tensor], Callable[[], None], Tensor]] = {}
-        self._refused = False
 
     def __call__(self, kind: Hashable, work: Work, given: Sequence[Tensor]) -> Tensor:
-        """What `work` makes of `given`, which it may only read.
+        """What `work` makes of `given` on the GPU.
 
-        kind   whatever must be the same for the same launches to do the work, but for the tensors' shapes
+        kind    whatever must be the same for the same launches to do the work, but for the tensors' shapes
+        given   anywhere; only copies of them are worked with
+
+        Raises MachineError where it cannot be recorded.
         """
-        kind = kind, *((each.shape, each.dtype) for each in given)
+        kind = kind, *(each.shape for each in given)
         self._times[kind] += 1
-        if not self._refused and kind not in self._recorded and self._times[kind] > BEFORE:
-            self._record(kind, work, given)
-        if kind not in self._recorded:
+        known = self._recorded.get(kind)
+        own = known[0] if known else [self._recorder.place(each) for each in given]
+        for each, place in zip(given, own, strict=True):
+            self._recorder.send(each, place)
+        if self._times[kind] <= BEFORE:
             with self._recorder.aside():
-                return work(given)
-        own, replay, result = self._recorded[kind]
-        for ours, theirs in zip(own, given, strict=True):
-            ours.copy_(theirs, non_blocking=True)
+                return work(own)
+        _, replay, result = known or self._record(kind, work, own)
         replay()
         return result.clone()
 
-    def _record(self, kind: Hashable, work: Work, given: Sequence[Tensor]) -> None:
-        own = [each.clone() for each in given]
+    def _record(self, kind: Hashable, work: Work, own: list[Tensor]) -> tuple[list[Tensor], Callable[[], None], Tensor]:
         try:
             self._recorded[kind] = own, *self._recorder.record(work, own)
         except RuntimeError as error:
-            self._refused = True
-            reason = str(error).strip().splitlines()[0]
-            self._say(f"a step cannot be recorded here ({reason}): the same results, more slowly")
+            # The end of a recording that failed raises too, and what it says is that something failed before. What
+            # PyTorch keeps of memory is in disorder then: the run does not go on.
+            first: BaseException = error
+            while first.__context__:
+                first = first.__context__
+            reason = (str(first).strip() or type(first).__name__).splitlines()[0]
+            raise MachineError(
+                f"the GPU cannot record a step ({reason}); go on with --resume and a --parallel.portion smaller than "
+                "the batch: such steps are not recorded"
+            ) from error
+        return self._recorded[kind]

@@ -73,7 +73,7 @@ class Training:
         self.held_out, self.statistics = held_out, statistics
         self.towers, self.ranks = towers, towers.ranks
         images = stretched(recipe.images, recipe.learning)
-        self.step = Step(recipe, towers, images, statistics, machine, display.say)
+        self.step = Step(recipe, towers, images, statistics, machine)
         self.network, self.update = self.step.network, self.step.update
         self.batches = Batches(
             training, images, statistics, recipe.seed, recipe.learning.batch,

@@ -1,6 +1,6 @@
 """Section 5: one step: a batch forward and backward, over all processes that share it, and the update."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from alexnet.data.augment import Images
 from alexnet.data.batches import Portion
-from alexnet.data.presentation import Moved, Presentation
+from alexnet.data.presentation import Cut, Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.operations import Here
@@ -21,30 +21,14 @@ from alexnet.training.recipe import Recipe
 from alexnet.training.update import Rate, Update
 
 
-class Kind(NamedTuple):
-    """What steps have in common whose launches are the same.
-
-    moving                                   parameters whose rate is not 0
-    the others as in Alterations and Portion
-    """
-
-    moving: tuple[str, ...]
-    shifted: bool
-    divisor: float
-    row: int
-    counts: tuple[int, ...]
-    weight: float
-    own_weight: float
-
-
 class Given(NamedTuple):
-    """What differs between steps of a kind, on the device.
+    """All that differs between steps of which the same layers learn from as many images.
 
-    the first four   as in Moved
-    labels           int64[P]
-    seeds            int64[dropouts]        of their masks
-    numbers          float64[moving, 2]     decay and rate of each parameter that moves
-    step             int64[]                of the run, from 0
+    patches, corners, mirrored, shifts   as in `Cut`
+    labels                               int64[P]                of all images of the portion
+    seeds                                int64[dropouts]         of their masks
+    numbers                              float64[parameters, 2]  decay and rate of each that moves
+    step                                 int64[]                 of the run, from 0
     """
 
     patches: Tensor
@@ -60,17 +44,11 @@ class Given(NamedTuple):
 class Step:
     """The network that is here, the whole or a tower, its velocity, and what moves both.
 
-    On a GPU, steps of one process are recorded and replayed: see runtime/replay.py, and `say` there.
+    On a GPU, one process's steps are recorded and replayed, but for batches in portions.
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        towers: Towers,
-        images: Images,
-        statistics: Statistics,
-        machine: Machine,
-        say: Callable[[str], None],
+        self, recipe: Recipe, towers: Towers, images: Images, statistics: Statistics, machine: Machine
     ) -> None:
         self.seed, self.machine, self.towers, self.ranks = recipe.seed, machine, towers, towers.ranks
         kind = {"dtype": machine.sums, "memory_format": torch.channels_last}
@@ -80,7 +58,7 @@ class Step:
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
         recorded = machine.device.type == "cuda" and self.ranks.world == 1
-        self.replayed = Replayed(OnGpu(), say) if recorded else None
+        self.replayed = Replayed(OnGpu()) if recorded else None
         self._sums: dict[str, Tensor] = {}  # gradients of the batch's earlier portions
         self._losses: list[Tensor] = []
 
@@ -91,49 +69,44 @@ class Step:
                   right label, negated; the parts of all shares add up to it
         """
         self.network.train()
-        kind, given = self._given(portion, number, rate)
-        if not portion.last:
-            self.network.zero_grad(set_to_none=True)
-            with self._by_itself():
-                self._losses.append(self._backward(kind, given))
-            self._set_aside()
-            return None
-        if self.replayed and not self._losses:
-            return self.replayed(kind, lambda tensors: self._moved(kind, Given(*tensors)), given)
-        return self._moved(kind, given)
+        moving, numbers = self.update.moving(rate)
+        seeds = self.network.masks(self.seed, number)
+        cut, labels = Cut.of(portion.patches, portion.done), torch.from_numpy(portion.labels)
+        given = Given(*cut, labels, seeds, numbers, torch.tensor(number))
+        if portion.last and self.replayed and not self._losses:
+            kind = moving, portion.done.shifted, portion.done.divisor
+            return self.replayed(kind, lambda tensors: self._whole(portion, moving, Given(*tensors)), given)
+        given = Given(*(each.to(self.machine.device, non_blocking=True) for each in given))
+        if portion.last:
+            return self._whole(portion, moving, given)
+        self.network.zero_grad(set_to_none=True)
+        with self._by_itself():
+            self._losses.append(self._backward(portion, given))
+        self._set_aside()
+        return None
 
-    def _given(self, portion: Portion, number: int, rate: Rate) -> tuple[Kind, Given]:
-        done, moving = portion.done, self.update.moving(rate)
-        kind = Kind(
-            tuple(moving), done.shifted, done.divisor, portion.row, portion.counts, portion.weight, portion.own_weight
-        )
-        numbers = torch.tensor(list(moving.values()), dtype=torch.float64)
-        others = torch.from_numpy(portion.labels), self.network.masks(self.seed, number), numbers, torch.tensor(number)
-        moved = (each.to(self.machine.device, non_blocking=True) for each in others)
-        return kind, Given(*self.shown.moved(portion.patches, done), *moved)
-
-    def _moved(self, kind: Kind, given: Given) -> Tensor:
-        """The whole step, but for portions before the batch's last one: launches alone, which may be recorded."""
+    def _whole(self, portion: Portion, moving: Sequence[str], given: Given) -> Tensor:
+        """The step, but for portions before the batch's last one. Launches alone, or it could not be recorded."""
         self.network.zero_grad(set_to_none=True)
         parameters = dict(self.network.named_parameters())
         for name in list(self._sums):
             parameters[name].grad = self._sums.pop(name).to(parameters[name].dtype)  # where backward adds its own
-        losses = [*self._losses, self._backward(kind, given)]
+        losses = [*self._losses, self._backward(portion, given)]
         self._losses = []
         self.towers.add_up_gradients(self.network)
-        self.update.move(kind.moving, given.numbers)
+        self.update.move(moving, given.numbers)
         for layer in self.normalized:
             layer.settle(self.towers.over_images(layer.moments), given.step)
         return torch.stack(losses).sum()
 
-    def _backward(self, kind: Kind, given: Given) -> Tensor:
+    def _backward(self, portion: Portion, given: Given) -> Tensor:
+        cut, done = Cut(*given[:4]), portion.done
         with self.machine.precision():
-            here = Here(given.seeds, kind.row, self.ranks.tower, kind.own_weight, kind.counts)
+            here = Here(given.seeds, portion.row, self.ranks.tower, portion.own_weight, portion.counts)
             # Nothing here holds the images: the first layer keeps what it needs of them.
-            shown = self.shown.computed
-            logits = self.shared(shown(Moved(*given[:4]), kind.shifted, kind.divisor).to(self.machine.products), here)
+            logits = self.shared(self.shown.computed(cut, done.shifted, done.divisor).to(self.machine.products), here)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
-        loss = F.cross_entropy(logits.to(self.machine.sums), given.labels) * kind.weight
+        loss = F.cross_entropy(logits.to(self.machine.sums), given.labels) * portion.weight
         (loss * self.ranks.shares).backward()
         return loss.detach()
 

@@ -63,27 +63,27 @@ class Update:
 
     def step(self, rate: Rate) -> None:
         """Move every parameter by its gradient. A layer at rate 0 stays as it is: no decay, no momentum."""
-        moving = self.moving(rate)
-        device = next(iter(self.weights.values())).device
-        self.move(tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64, device=device))
+        names, numbers = self.moving(rate)
+        self.move(names, numbers.to(next(iter(self.weights.values())).device))
 
-    def moving(self, rate: Rate) -> dict[str, tuple[float, float]]:
-        """Decay and rate of each parameter that moves, by name."""
-        rates = {name: rate(layer, bias) for name, (layer, bias, _) in self._kinds.items()}
-        return {name: (self._kinds[name][2], now) for name, now in rates.items() if now > 0}
+    def moving(self, rate: Rate) -> tuple[tuple[str, ...], Tensor]:
+        """The parameters that move, and float64[names, 2] on the CPU: decay and rate of each."""
+        now = {name: (decay, rate(layer, bias)) for name, (layer, bias, decay) in self._kinds.items()}
+        moving = {name: numbers for name, numbers in now.items() if numbers[1] > 0}
+        return tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64).view(-1, 2)
 
     @torch.no_grad()
     def move(self, names: Sequence[str], numbers: Tensor) -> None:
         """Move these parameters by their gradients.
 
-        numbers   float64[names, 2], decay and rate of each; on the network's device, where they are read
+        numbers   float64[names, 2], decay and rate of each; on the network's device
         """
         if not names:
             return
         decays, rates = numbers.unbind(1)
         if self.trust:
             rates = rates * self._trusted(names, decays)
-        kind = self.weights[names[0]].dtype
+        kind = torch.promote_types(self.weights[names[0]].dtype, torch.float32)
         numbers = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
         for name, own in zip(names, numbers, strict=True):
             parameter = self._parameters[name]
