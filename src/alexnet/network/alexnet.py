@@ -99,7 +99,7 @@ class AlexNet(nn.Module):
         return found
 
     def masks(self, seed: int, step: int) -> Tensor:
-        """What the dropouts' masks are counted from in a step of a run: a function of (seed, step, layer).
+        """Section 4.2: what the dropouts' masks are counted from in a step of a run, a function of (seed, step, layer).
 
         returns   int64[dropouts], on the CPU; the same for a network and for its towers
         """

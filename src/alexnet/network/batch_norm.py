@@ -48,7 +48,11 @@ class BatchNormalized(nn.Module):
 
     @torch.no_grad()
     def settle(self, moments: Tensor, step: Tensor | None = None) -> None:
-        """Take the batch's moments into the moving averages; their plain mean at first, if `step` is told, int64[]."""
+        """Take the batch's moments into the moving averages.
+
+        moments   float32[2, C]
+        step      int64[], of the run, from 0: if it is told, the averages are plain means at first
+        """
         new = moments.new_full((), 1 - self.layer.kept, dtype=torch.float64)
         if step is not None:
             new = torch.maximum(new, 1 / (step.double() + 1))

@@ -43,7 +43,7 @@ class OnGpu:
         usual.wait_stream(self._stream)
 
     def record(self, work: Work, given: Sequence[Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """What does the work again, and where its result is then."""
+        """What does the work again, and where its result is then. Raises RuntimeError where the GPU refuses."""
         graph = torch.cuda.CUDAGraph()
         # Other threads may reserve memory meanwhile: batches are made ahead.
         with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):

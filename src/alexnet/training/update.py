@@ -67,7 +67,8 @@ class Update:
         self.move(names, numbers.to(next(iter(self.weights.values())).device))
 
     def moving(self, rate: Rate) -> tuple[tuple[str, ...], Tensor]:
-        """The parameters that move, and float64[names, 2] on the CPU: decay and rate of each."""
+        """The names of the parameters that move, those at a rate above 0, and float64[names, 2] on the CPU: decay and
+        rate of each."""
         now = {name: (decay, rate(layer, bias)) for name, (layer, bias, decay) in self._kinds.items()}
         moving = {name: numbers for name, numbers in now.items() if numbers[1] > 0}
         return tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64).view(-1, 2)
@@ -93,11 +94,11 @@ class Update:
                 torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
-        """By how much LARS multiplies each one's rate, float64[names]; by the trust alone where w or g is 0."""
+        """By how much LARS multiplies each one's rate: float64[names], as decays are; the trust where w or g is 0."""
         squares = {}
         for name in names:
             weight, gradient = self.weights[name], self._parameters[name].grad
             pair = weight, weight.new_zeros(1) if gradient is None else gradient
             squares[name] = torch.stack([torch.linalg.vector_norm(x, dtype=weight.dtype) for x in pair]).square()
-        w, g = torch.stack(list(self._summed(squares).values())).sqrt().double().unbind(1)
+        w, g = torch.stack(list(self._summed(squares).values())).sqrt().unbind(1)
         return self.trust * torch.where((w != 0) & (g != 0), w / (g + decays * w), 1.0)
