@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels import after_convolution, choice, dropout, within_map
+from alexnet.kernels import after_convolution, choice, convolution, dropout, within_map
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.network.operations import Here
@@ -68,6 +68,7 @@ def gradients(
 ) -> Tensor:
     """All the first step's gradients in a row."""
     with (
+        patch.object(convolution, "way", chosen),
         patch.object(after_convolution, "way", chosen),
         patch.object(within_map, "way", chosen),
         patch.object(dropout, "way", chosen),

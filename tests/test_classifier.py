@@ -71,7 +71,8 @@ def test_activities_and_the_code_are_there_by_name(classifier, pictures):
     assert list(found) == ["conv1", "fc10"] and found["conv1"].shape == (1, 32, 32, 32)
     best = dict(classifier.classify(file))
     shares = torch.softmax(found["fc10"][0].float(), 0)
-    assert shares.tolist() == pytest.approx([best[name] for name in COLOURS], abs=1e-4)
+    # Activities are computed in float32, probabilities with bf16 products where the machine has units for them.
+    assert shares.tolist() == pytest.approx([best[name] for name in COLOURS], abs=2e-3)
     assert classifier.code(file).ndim == 1
     with pytest.raises(UsageError, match="no such layer"):
         classifier.activations(file, "conv9")

@@ -22,6 +22,7 @@ from alexnet.kernels.lines import (
     normalize_back,
     numbers,
     pass_back,
+    room,
     spread,
 )
 
@@ -67,7 +68,7 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
     zero, infinity, half = wide[3], wide[10], x.itemsize == 2
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
-    ring = np.zeros((size, gap + width * apart), numbers.dtype)
+    ring = np.zeros((size, room(gap + width * apart, gap)), numbers.dtype)
     v, d = np.zeros_like(ring[0]), np.empty_like(ring[0])
     best, place = np.zeros(gap + columns * apart, numbers.dtype), np.zeros(gap + columns * apart, np.int32)
     passes = size == 1 and not rectified_last
@@ -80,9 +81,10 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
                 own = ring[ready % size]
                 given = v if normalized else own
                 spread(x[image, ready].reshape(width * maps), given, share, gap, least)
-                if normalized:
-                    normalize(given, d, own, below, above, wide, half)
                 ready += 1
+                if normalized:
+                    coming = x[min(image + ready // height, last - 1), ready % height].reshape(width * maps)
+                    normalize(given, d, own, below, above, wide, half, coming, out[image, row].reshape(columns * maps))
             if passes:
                 gather(ring[top % size], out[image, row].reshape(width * maps), share, gap)
                 continue
@@ -163,8 +165,8 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
     zero, infinity, half = wide[3], wide[10], x.itemsize == 2
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
-    down = np.zeros(gap + width * apart, numbers.dtype)
-    v, d, e = np.zeros_like(down), np.empty_like(down), np.empty_like(down)
+    down = np.zeros(room(gap + width * apart, gap), numbers.dtype)
+    v, d, e = np.zeros_like(down), np.empty_like(down), np.zeros_like(down)
     overlap = (size + stride - 1) // stride  # rows of windows that a row may lie in, with their gradients and winners
     above_it = np.zeros((overlap, gap + columns * apart), numbers.dtype)
     winning = np.zeros((overlap, gap + columns * apart), np.uint8)
@@ -189,18 +191,20 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
                                  (row - window * stride) * size, size, stride, width, columns, gap, zero)  # fmt: skip
             if normalized or rectified:
                 spread(x[image, row].reshape(width * maps), v, share, gap, least)
+            into = gradient[image, row].reshape(width * maps)
             if normalized:
-                normalize_back(v, down, d, e, below, above, wide, half)
+                coming = x[min(image + (row + 1) // height, last - 1), (row + 1) % height].reshape(width * maps)
+                normalize_back(v, down, d, e, below, above, wide, half, coming, into)
             if rectified:
                 pass_back(down, v, zero)
-            gather(down, gradient[image, row].reshape(width * maps), share, gap)
+            gather(down, into, share, gap)
 
 
 @compiled_part
 def _scatter(g: Floats, winners: NDArray[np.uint8], down: Floats, code: int, size: int, stride: int, width: int,
              columns: int, gap: int, zero: Any) -> None:  # fmt: skip
     """Add each window's gradient to the activity of this row that won it; `code` is that of the row's first column."""
-    apart = (down.shape[0] - gap) // width
+    apart = (g.shape[0] - gap) // columns
     for column in range(columns):
         left, window = column * stride, slice(gap + column * apart, gap + (column + 1) * apart)
         their, won = g[window], winners[window]

@@ -28,6 +28,13 @@ def way(x: Tensor) -> Way:
     return "plain"
 
 
+def kind_of_products(x: Tensor) -> torch.dtype:
+    """In which kind autocast has products with `x` computed; without it, its own."""
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
 def notice(device: torch.device) -> str | None:
     """What people are told where no kernel is compiled: the results are the same."""
     if way(torch.empty(0, device=device)) != "plain":

@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.kernels.compiled import compiled_part
+from alexnet.kernels.compiled import compiled_part, soon_read, soon_written
 
 Floats = NDArray[Any]
 NEARLY = np.int32(0x6F14E000)  # the constant with the smallest largest error, 4.4 %, over four octaves
 # (1 - r)^-1/4 as a + b r + c r^2 + d r^3, with the smallest largest error, 0.0011 %, for the r that constant leaves
 FITTED = (0.9999892, 0.250031, 0.159122, 0.1165411)
+BLOCK, LINE = 256, 64  # numbers of a line that are normalized at a time; bytes that enter the cache together
+ONE, TWO, THREE, FOUR = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)  # places without a sign need no check
 # In which kind sums are kept; bf16 is seen by compiled code as uint16.
 WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
 
@@ -50,6 +52,38 @@ def known(n: Floats) -> tuple[Any, ...]:
 
 
 @compiled_part
+def wider(number: Any) -> Any:
+    """A bf16 as a float32."""
+    return np.uint32(np.uint32(number) << np.uint32(16)).view(np.float32)
+
+
+@compiled_part
+def narrower(number: Any) -> Any:
+    """A float32 rounded to bf16: to the nearest, ties to even."""
+    bits = np.float32(number).view(np.uint32)
+    odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+    rounded = np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + odd) >> np.uint32(16)
+    # A NaN's rounding could carry it into infinity, or zero.
+    nan = np.uint32(bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    return np.uint16(0x7FC0) if nan else np.uint16(rounded)
+
+
+@compiled_part
+def one(source: Floats, i: Any) -> Any:
+    """source[i], widened from bf16 where it is that."""
+    return wider(source[i]) if source.itemsize == 2 else source[i]
+
+
+@compiled_part
+def put(into: Floats, i: Any, number: Any) -> None:
+    """into[i] = number, rounded to bf16 where it becomes that."""
+    if into.itemsize == 2:
+        into[i] = narrower(number)
+    else:
+        into[i] = number
+
+
+@compiled_part
 def spread(source: Floats, into: Floats, share: int, gap: int, least: Any) -> None:
     """A line of numbers, widened from bf16 where it is that, to where it lies apart: `gap` numbers before, between and
     behind the shares. What is below `least` becomes that: 0 is the rectifier; what is not a number stays so.
@@ -61,10 +95,11 @@ def spread(source: Floats, into: Floats, share: int, gap: int, least: Any) -> No
         given, taken = source[start : start + share], into[to : to + share]
         if source.itemsize == 2:
             for i in range(share):
-                taken[i] = np.maximum(np.uint32(np.uint32(given[i]) << np.uint32(16)).view(np.float32), least)
+                number = wider(given[i])
+                taken[i] = least if number < least else number
         else:
             for i in range(share):
-                taken[i] = np.maximum(given[i], least)
+                taken[i] = least if given[i] < least else given[i]
         to += share + gap
 
 
@@ -73,16 +108,10 @@ def gather(source: Floats, into: Floats, share: int, gap: int) -> None:
     """The other way, without what lies between; rounded to bf16 (to the nearest, ties to even) if it becomes that."""
     at = gap
     if into.itemsize == 2:
-        bits = source.view(np.uint32)
         for start in range(0, into.shape[0], share):
-            wider, narrow = bits[at : at + share], into[start : start + share]
+            given, narrow = source[at : at + share], into[start : start + share]
             for i in range(share):
-                b = wider[i]
-                odd = np.uint32(np.uint32(b >> np.uint32(16)) & np.uint32(1))
-                rounded = np.uint32(np.uint32(b + np.uint32(0x7FFF)) + odd) >> np.uint32(16)
-                # A NaN's rounding could carry it into infinity, or zero.
-                nan = np.uint32(b & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-                narrow[i] = np.uint16(0x7FC0) if nan else np.uint16(rounded)
+                narrow[i] = narrower(given[i])
             at += share + gap
     else:
         for start in range(0, into.shape[0], share):
@@ -100,7 +129,7 @@ def read(source: Floats, into: Floats) -> None:
 
 @compiled_part
 def write(source: Floats, into: Floats) -> None:
-    """A line of numbers, rounded to bf16 (to the nearest, ties to even) where it becomes that."""
+    """A line of numbers, rounded to bf16 where it becomes that."""
     gather(source, into, into.shape[0], 0)
 
 
@@ -149,14 +178,6 @@ def _steps(wide: Any, itemsize: int, half: bool) -> int:
 def _energies(v: Floats, d: Floats, below: int, above: int, wide: Any) -> None:
     """d[i] = k + alpha (v[i - below]^2 + ... + v[i + above]^2)."""
     k, alpha, length = wide[0], wide[1], v.shape[0]
-    if below == 2 and above == 2:  # the paper's window in one sweep
-        two, one, own = v[: length - 4], v[1 : length - 3], v[2 : length - 2]
-        next_, last, middle = v[3 : length - 1], v[4:], d[2:]
-        for i in range(length - 4):
-            near = (two[i] * two[i] + one[i] * one[i]) + (own[i] * own[i] + next_[i] * next_[i])
-            middle[i] = k + alpha * (near + last[i] * last[i])
-        d[0], d[1], d[length - 2], d[length - 1] = k, k, k, k  # zeros lie there
-        return
     for i in range(length):
         d[i] = v[i] * v[i]
     for reach in range(1, below + 1):
@@ -172,15 +193,16 @@ def _energies(v: Floats, d: Floats, below: int, above: int, wide: Any) -> None:
 
 
 @compiled_part
+def _energy(v: Floats, i: Any, wide: Any) -> Any:
+    """The same of v[i + 2] alone, for the paper's window of 5."""
+    a, b, c, d, e = v[i], v[i + ONE], v[i + TWO], v[i + THREE], v[i + FOUR]
+    return wide[0] + wide[1] * (((a * a + b * b) + (c * c + d * d)) + e * e)
+
+
+@compiled_part
 def _take(g: Floats, v: Floats, e: Floats, below: int, above: int, factor: Any) -> None:
     """g[i] -= factor v[i] (e[i - below] + ... + e[i + above])."""
     length = v.shape[0]
-    if below == 2 and above == 2:
-        two, one, own, next_, last = e[: length - 4], e[1 : length - 3], e[2 : length - 2], e[3 : length - 1], e[4:]
-        middle, their = g[2:], v[2:]
-        for i in range(length - 4):
-            middle[i] -= factor * their[i] * ((two[i] + one[i]) + (own[i] + next_[i]) + last[i])
-        return
     for reach in range(-below, above + 1):
         first = max(0, -reach)
         gradient, own, their = g[first:], v[first:], e[max(0, reach) :]
@@ -197,33 +219,75 @@ def divide(v: Floats, d: Floats, into: Floats, wide: Any, half: bool) -> None:
 
 
 @compiled_part
+def _divided_back(v: Any, g: Any, d: Any, wide: Any, steps: int) -> tuple[Any, Any]:
+    """g / d ^ beta, and that times v / d."""
+    p = _power(d, wide, steps)
+    own = g * p
+    if steps == 0:
+        return own, own * v / d
+    root = p * (p * d)  # d^-1/2
+    return own, own * v * (root * root)
+
+
+@compiled_part
 def divide_back(v: Floats, g: Floats, d: Floats, e: Floats, wide: Any, half: bool) -> None:
     """g becomes g / d ^ beta, and e that times v / d: what is shared with v's neighbours."""
     steps = _steps(wide, v.itemsize, half)
-    if steps == 0:
-        for i in range(v.shape[0]):
-            g[i] *= _power(d[i], wide, steps)
-            e[i] = g[i] * v[i] / d[i]
-    else:
-        for i in range(v.shape[0]):
-            p = _power(d[i], wide, steps)
-            root = p * (p * d[i])  # d^-1/2
-            own = g[i] * p
-            g[i] = own
-            e[i] = own * v[i] * (root * root)
+    for i in range(v.shape[0]):
+        g[i], e[i] = _divided_back(v[i], g[i], d[i], wide, steps)
 
 
 @compiled_part
-def normalize(v: Floats, d: Floats, into: Floats, below: int, above: int, wide: Any, half: bool) -> None:
-    """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart."""
-    _energies(v, d, below, above, wide)
-    divide(v, d, into, wide, half)
+def room(length: int, gap: int) -> int:
+    """How long the arrays are that a line of `length` is normalized in: whole blocks, and what windows reach over."""
+    return -(-length // BLOCK) * BLOCK + 2 * gap
 
 
 @compiled_part
-def normalize_back(v: Floats, g: Floats, d: Floats, e: Floats, below: int, above: int, wide: Any,
-                   half: bool) -> None:  # fmt: skip
-    """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1); all lie apart."""
-    _energies(v, d, below, above, wide)
-    divide_back(v, g, d, e, wide, half)
-    _take(g, v, e, above, below, (wide[1] + wide[1]) * wide[2])
+def _fetch(array: Floats, block: int, written: bool) -> None:
+    """Call a block of what is soon read or written into the cache: the cores compute meanwhile, instead of waiting."""
+    for i in range(block, min(block + BLOCK, array.shape[0]), LINE // array.itemsize):
+        if written:
+            soon_written(array, i)
+        else:
+            soon_read(array, i)
+
+
+@compiled_part
+def normalize(v: Floats, d: Floats, into: Floats, below: int, above: int, wide: Any, half: bool, coming: Floats,
+              filled: Floats) -> None:  # fmt: skip
+    """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart, in arrays with `room`. Afterwards
+    `coming` is read and `filled` written."""
+    if below != 2 or above != 2:
+        _energies(v, d, below, above, wide)
+        divide(v, d, into, wide, half)
+        return
+    steps = _steps(wide, v.itemsize, half)
+    for block in range(0, v.shape[0] - 4, BLOCK):
+        _fetch(coming, block, False)
+        _fetch(filled, block, True)
+        for i in range(np.uint64(block), np.uint64(block + BLOCK)):
+            into[i + TWO] = v[i + TWO] * _power(_energy(v, i, wide), wide, steps)
+
+
+@compiled_part
+def normalize_back(v: Floats, g: Floats, d: Floats, e: Floats, below: int, above: int, wide: Any, half: bool,
+                   coming: Floats, filled: Floats) -> None:  # fmt: skip
+    """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1); as with `normalize`."""
+    factor = (wide[1] + wide[1]) * wide[2]
+    if below != 2 or above != 2:
+        _energies(v, d, below, above, wide)
+        divide_back(v, g, d, e, wide, half)
+        _take(g, v, e, above, below, factor)
+        return
+    steps = _steps(wide, v.itemsize, half)
+    for block in range(0, v.shape[0] - 4, BLOCK):
+        _fetch(coming, block, False)
+        for i in range(np.uint64(block), np.uint64(block + BLOCK)):
+            j = i + TWO
+            g[j], e[j] = _divided_back(v[j], g[j], _energy(v, i, wide), wide, steps)
+    for block in range(0, v.shape[0] - 4, BLOCK):
+        _fetch(filled, block, True)
+        for i in range(np.uint64(block), np.uint64(block + BLOCK)):
+            shared = ((e[i] + e[i + ONE]) + (e[i + TWO] + e[i + THREE])) + e[i + FOUR]
+            g[i + TWO] -= factor * v[i + TWO] * shared

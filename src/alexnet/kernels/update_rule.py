@@ -1,15 +1,14 @@
 """Section 5: the update rule as one sweep over weights, velocity and gradient, and the bf16 copy that products read."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, bare, read, write
+from alexnet.kernels.lines import Floats, bare, one, put
 
-CHUNK = 2**11  # numbers one thread is given at a time: four arrays of them stay in the first cache
+CHUNK = 2**14  # numbers a thread is given at a time
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
@@ -56,14 +55,15 @@ def _flat(x: Tensor) -> Tensor:
 def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats, numbers: Floats) -> None:
     """The chunks `first` to `last`; `copy` is empty where nobody reads one."""
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
-    wide = np.empty(CHUNK, numbers.dtype)
     for chunk in range(first, last):
         ours = slice(chunk * CHUNK, min((chunk + 1) * CHUNK, w.shape[0]))
-        weight, velocity = w[ours], v[ours]
-        step = wide[: weight.shape[0]]
-        read(g[ours], step)
-        for i in range(weight.shape[0]):
-            velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * step[i]
-            weight[i] += velocity[i]
+        weight, velocity, gradient, rounded = w[ours], v[ours], g[ours], copy[ours]
         if copy.shape[0]:
-            write(weight, copy[ours])
+            for i in range(weight.shape[0]):
+                velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * one(gradient, i)
+                weight[i] += velocity[i]
+                put(rounded, i, weight[i])
+        else:
+            for i in range(weight.shape[0]):
+                velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * one(gradient, i)
+                weight[i] += velocity[i]

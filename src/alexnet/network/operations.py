@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.convolution import convolution
 from alexnet.kernels.dropout import dropped
+from alexnet.kernels.fully_connected import fully_connected
 from alexnet.kernels.within_map import within_map
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import (
@@ -134,11 +136,8 @@ class Convolved(Learned):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[N, C, H, W] -> float[N, K, H', W']."""
-        layer, (before, after) = self.layer, self.layer.pad
-        if before != after:
-            x = F.pad(x, (before, after, before, after))
-            before = 0
-        return F.conv2d(x, self.weight, self.bias, layer.stride, before, groups=layer.groups)
+        layer = self.layer
+        return convolution(x, self.weight, self.bias, stride=layer.stride, pad=layer.pad, groups=layer.groups)
 
 
 class LocallyConvolved(Learned):
@@ -168,7 +167,7 @@ class Connected(Learned):
 
     def forward(self, x: Tensor) -> Tensor:
         """float[N, ...] -> float[N, outputs]."""
-        return F.linear(x.flatten(1), self.weight, self.bias)
+        return fully_connected(x.flatten(1), self.weight, self.bias)
 
 
 class Met(nn.Module):

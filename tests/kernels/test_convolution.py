@@ -1,0 +1,137 @@
+"""The first layer over blocks of pixels, and the fully connected layers: against PyTorch's own in float64."""
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F
+
+from alexnet.kernels import convolution as module
+from alexnet.kernels.compiled import AVAILABLE
+from alexnet.kernels.convolution import convolution
+from alexnet.kernels.fully_connected import fully_connected
+
+compiled = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+KINDS = pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2**-7)]
+)
+CASES = {  # images, maps, height, width, size, pad
+    "paper": (2, 3, 224, 224, 11, (0, 3)),
+    "caffe": (2, 3, 227, 227, 11, (0, 0)),
+    "one-weird-trick": (2, 3, 224, 224, 11, (2, 2)),
+    "a whole image for ten views": (1, 3, 256, 256, 11, (0, 3)),
+    "one place": (1, 3, 11, 12, 11, (0, 0)),
+    "lines that no kernel reaches": (3, 3, 30, 21, 11, (0, 0)),
+    "one map": (1, 1, 31, 19, 5, (1, 2)),
+    "kernels smaller than a block": (2, 4, 9, 10, 3, (3, 0)),
+    "many maps": (2, 5, 20, 20, 5, (1, 2)),
+}
+
+
+def numbers(*shape, dtype=torch.float64, seed=0):
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def with_gradients(compute, given, kind):
+    """What it gives when it computes in `kind`, and the gradients for all that it is given."""
+    dtype = given[0].dtype
+    given = [each.detach().to(kind, copy=True).requires_grad_() for each in given]
+    result = compute(*given)
+    result.backward(numbers(*result.shape, dtype=dtype, seed=9).to(kind))
+    return [result, *(each.grad for each in given)]
+
+
+def assert_near(ours, exact, bound):
+    for own, other in zip(ours, exact, strict=True):
+        assert own.shape == other.shape
+        assert (own.double() - other.double()).norm() <= bound * other.double().norm()
+
+
+@KINDS
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_convolution_over_blocks_is_the_convolution(case, dtype, bound):
+    images, maps, height, width, size, pad = case
+    given = numbers(images, maps, height, width), numbers(6, maps, size, size, seed=1), numbers(6, seed=2)
+    given = [each.to(dtype) for each in given]
+
+    def plainly(x, weight, bias):
+        return F.conv2d(F.pad(x, (*pad, *pad)), weight, bias, stride=4)
+
+    ours = with_gradients(lambda *of: convolution(*of, stride=4, pad=pad, groups=1), given, dtype)
+    assert_near(ours, with_gradients(plainly, given, torch.float64), bound)
+
+
+@compiled
+@pytest.mark.parametrize(("maps", "blocks"), [(3, True), (5, False)])
+def test_few_maps_come_in_blocks(monkeypatch, maps, blocks):
+    seen = []
+    monkeypatch.setattr(module.F, "conv2d", lambda x, *_, **__: seen.append(tuple(x.shape)))
+    convolution(numbers(1, maps, 227, 227), numbers(8, maps, 11, 11), numbers(8), stride=4, pad=(0, 0), groups=1)
+    assert seen == [(1, 48, 57, 57) if blocks else (1, 5, 227, 227)]
+
+
+@compiled
+def test_the_blocks_gradient_is_its_own():
+    def few(x, weight, bias):
+        return convolution(x, weight, bias, stride=4, pad=(1, 2), groups=1)
+
+    given = numbers(2, 2, 6, 9), numbers(3, 2, 5, 5, seed=1), numbers(3, seed=2)
+    given = [each.requires_grad_() for each in given]
+    assert gradcheck(few, given) and gradgradcheck(few, given)
+
+
+def test_images_in_any_layout_and_under_autocast():
+    x, weight, bias = numbers(2, 6, 30, 30, dtype=torch.float32), numbers(4, 3, 11, 11), numbers(4)
+    weight, bias = weight.float(), bias.float()
+    for given in (x[:, ::2], x[:, :3], x.contiguous(memory_format=torch.channels_last)[:, :3, 3:, 2:]):
+        exact = F.conv2d(given.double(), weight.double(), bias.double(), stride=4)
+        assert_near([convolution(given, weight, bias, stride=4, pad=(0, 0), groups=1)], [exact], 1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = convolution(given, weight, bias, stride=4, pad=(0, 0), groups=1)
+        assert half.dtype == torch.bfloat16
+        assert_near([half], [exact], 2**-7)
+
+
+def test_no_place_for_a_kernel_and_no_images_end_as_in_pytorch():
+    weight, bias = numbers(4, 3, 11, 11), numbers(4)
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        convolution(numbers(1, 3, 7, 7), weight, bias, stride=4, pad=(0, 3), groups=1)
+    none = convolution(numbers(0, 3, 27, 27), weight, bias, stride=4, pad=(0, 0), groups=1)
+    assert none.shape == (0, 4, 5, 5)
+
+
+@compiled
+def test_any_number_of_threads_gives_the_same_blocks():
+    x, before, results = numbers(5, 3, 40, 40, dtype=torch.float32), torch.get_num_threads(), []
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        results.append(module._InBlocks.apply(x, torch.bfloat16, (0, 3), 11))
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@KINDS
+@pytest.mark.parametrize(("images", "inputs", "outputs"), [(1, 1, 1), (5, 64, 10), (128, 300, 77)])
+def test_a_fully_connected_layer_is_the_product(images, inputs, outputs, dtype, bound):
+    given = numbers(images, inputs), numbers(outputs, inputs, seed=1), numbers(outputs, seed=2)
+    given = [each.to(dtype) for each in given]
+    ours = with_gradients(fully_connected, given, dtype)
+    assert ours[0].is_contiguous()
+    assert_near(ours, with_gradients(F.linear, given, torch.float64), bound)
+
+
+def test_a_fully_connected_layers_gradient_is_its_own_and_only_what_is_asked_for():
+    given = [each.requires_grad_() for each in (numbers(3, 4), numbers(2, 4, seed=1), numbers(2, seed=2))]
+    assert gradcheck(fully_connected, given) and gradgradcheck(fully_connected, given)
+    still = [each.detach() for each in given]
+    still[1].requires_grad_()
+    fully_connected(*still).sum().backward()
+    assert still[0].grad is None and still[1].grad is not None
+
+
+def test_weights_in_float32_under_autocast_have_gradients_in_float32():
+    given = [each.float().requires_grad_() for each in (numbers(3, 4), numbers(2, 4, seed=1), numbers(2, seed=2))]
+    with torch.autocast("cpu", torch.bfloat16):
+        result = fully_connected(*given)
+    assert result.dtype == torch.bfloat16
+    result.float().sum().backward()
+    assert {each.grad.dtype for each in given} == {torch.float32}
