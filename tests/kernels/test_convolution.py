@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
-from alexnet.kernels import convolution as module
+from alexnet.kernels import in_blocks, side_by_side
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
 from alexnet.kernels.fully_connected import fully_connected
@@ -64,9 +64,48 @@ def test_a_convolution_over_blocks_is_the_convolution(case, dtype, bound):
 @pytest.mark.parametrize(("maps", "blocks"), [(3, True), (5, False)])
 def test_few_maps_come_in_blocks(monkeypatch, maps, blocks):
     seen = []
-    monkeypatch.setattr(module.F, "conv2d", lambda x, *_, **__: seen.append(tuple(x.shape)))
+    monkeypatch.setattr(F, "conv2d", lambda x, *_, **__: seen.append(tuple(x.shape)))
     convolution(numbers(1, maps, 227, 227), numbers(8, maps, 11, 11), numbers(8), stride=4, pad=(0, 0), groups=1)
     assert seen == [(1, 48, 57, 57) if blocks else (1, 5, 227, 227)]
+
+
+PAIRED = {  # images, maps, kernels, height, width, size, groups
+    "conv3": (4, 32, 48, 13, 13, 3, 1),
+    "conv4": (2, 32, 48, 13, 13, 3, 2),
+    "large kernels": (6, 16, 16, 5, 9, 5, 1),
+    "an odd number of images": (3, 16, 16, 7, 7, 3, 1),
+    "too wide": (2, 16, 16, 3, 16, 3, 1),
+    "kernels of one": (2, 16, 16, 4, 4, 1, 1),
+}
+
+
+@compiled
+@pytest.mark.parametrize("case", PAIRED.values(), ids=PAIRED.keys())
+def test_the_gradients_of_images_side_by_side_are_the_convolutions(monkeypatch, case):
+    """On machines without AMX too, where nothing is gained by it."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    images, maps, kernels, height, width, size, groups = case
+    given = numbers(images, maps, height, width), numbers(kernels, maps // groups, size, size, seed=1), numbers(kernels)
+    given = [each.to(torch.bfloat16) for each in given]
+    laid, in_pairs = [], side_by_side._in_pairs
+    monkeypatch.setattr(side_by_side, "_in_pairs", lambda x, gap: laid.append(in_pairs(x, gap)) or laid[-1])
+    pad = size // 2, size // 2
+    ours = with_gradients(lambda *of: convolution(*of, stride=1, pad=pad, groups=groups), given, torch.bfloat16)
+    exact = with_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), given, torch.float64)
+    assert_near(ours, exact, 2**-7)
+    paired = images % 2 == 0 and 2 * width + pad[0] <= 32
+    assert [each.shape[3] for each in laid] == [2 * width + pad[0]] * 2 * paired
+
+
+@compiled
+def test_only_the_gradients_that_are_asked_for_are_computed_side_by_side(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    given = numbers(2, 16, 7, 7), numbers(16, 16, 3, 3, seed=1), numbers(16, seed=2)
+    given = [each.to(torch.bfloat16) for each in given]
+    for asked in ((True, False, False), (False, True, False), (False, False, True), (False, True, True)):
+        leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
+        convolution(*leaves, stride=1, pad=(1, 1), groups=1).sum().backward()
+        assert [each.grad is not None for each in leaves] == list(asked)
 
 
 @compiled
@@ -104,7 +143,7 @@ def test_any_number_of_threads_gives_the_same_blocks():
     x, before, results = numbers(5, 3, 40, 40, dtype=torch.float32), torch.get_num_threads(), []
     for threads in (1, 2, 4):
         torch.set_num_threads(threads)
-        results.append(module._InBlocks.apply(x, torch.bfloat16, (0, 3), 11))
+        results.append(in_blocks.InBlocks.apply(x, torch.bfloat16, (0, 3), 11))
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lines import (
+    BLOCK,
     Floats,
     gather,
     known,
@@ -69,7 +70,7 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
     ring = np.zeros((size, room(gap + width * apart, gap)), numbers.dtype)
-    v, d = np.zeros_like(ring[0]), np.empty_like(ring[0])
+    v, d = np.zeros_like(ring[0]), np.empty(BLOCK, numbers.dtype)
     best, place = np.zeros(gap + columns * apart, numbers.dtype), np.zeros(gap + columns * apart, np.int32)
     passes = size == 1 and not rectified_last
     for image in range(first, last):
@@ -84,7 +85,7 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
                 ready += 1
                 if normalized:
                     coming = x[min(image + ready // height, last - 1), ready % height].reshape(width * maps)
-                    normalize(given, d, own, below, above, wide, half, coming, out[image, row].reshape(columns * maps))
+                    normalize(given, own, below, above, wide, half, d, coming, out[image, row].reshape(columns * maps))
             if passes:
                 gather(ring[top % size], out[image, row].reshape(width * maps), share, gap)
                 continue
@@ -166,7 +167,8 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
     down = np.zeros(room(gap + width * apart, gap), numbers.dtype)
-    v, d, e = np.zeros_like(down), np.empty_like(down), np.zeros_like(down)
+    v, e, d = np.zeros_like(down), np.zeros_like(down), np.empty(BLOCK, numbers.dtype)
+    floor = zero if rectified else infinity - infinity  # nothing is below what is not a number
     overlap = (size + stride - 1) // stride  # rows of windows that a row may lie in, with their gradients and winners
     above_it = np.zeros((overlap, gap + columns * apart), numbers.dtype)
     winning = np.zeros((overlap, gap + columns * apart), np.uint8)
@@ -194,8 +196,8 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
             into = gradient[image, row].reshape(width * maps)
             if normalized:
                 coming = x[min(image + (row + 1) // height, last - 1), (row + 1) % height].reshape(width * maps)
-                normalize_back(v, down, d, e, below, above, wide, half, coming, into)
-            if rectified:
+                normalize_back(v, down, e, below, above, wide, half, floor, d, coming, into)
+            elif rectified:
                 pass_back(down, v, zero)
             gather(down, into, share, gap)
 

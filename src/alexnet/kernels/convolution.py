@@ -1,24 +1,14 @@
-"""Convolution (section 3.5); the first layer's over blocks of pixels.
+"""Convolution (section 3.5), given to PyTorch in the form that a processor's matrix units like."""
 
-Matrix units take many maps at a time, and an image has three. A convolution of stride 4 is one of stride 1 over blocks
-of 4 x 4 pixels, whose 48 numbers are its maps: zeros fill its kernels up to whole blocks, a fifth more products for
-11 x 11, and with AMX its gradient takes a third of the time.
-"""
-
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels.choice import kind_of_products, way
-from alexnet.kernels.compiled import compiled
-from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, lines, write
+from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks
+from alexnet.kernels.side_by_side import SideBySide, worth_it
 
-SIDE = 4  # of a block
-FEW = 4  # maps, at most, that are worth it
+FEW = 4  # maps, at most, that come in blocks
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tuple[int, int], groups: int) -> Tensor:
@@ -26,10 +16,13 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
 
     pad   lines of zeros before and behind the rows and the columns
     """
-    kind = kind_of_products(x)
-    if stride == SIDE and groups == 1 and x.shape[1] <= FEW and len(x) and way(x) == "numba" and _fits(x, weight, pad):
-        return F.conv2d(_InBlocks.apply(x, kind, pad, weight.shape[-1]), _kernels_in_blocks(weight), bias)
-    before, behind = pad
+    kind, (before, behind) = kind_of_products(x), pad
+    compiled_here = len(x) > 0 and way(x) == "numba"
+    if compiled_here and stride == SIDE and groups == 1 and x.shape[1] <= FEW and _fits(x, weight, pad):
+        return F.conv2d(InBlocks.apply(x, kind, pad, weight.shape[-1]), kernels_in_blocks(weight), bias)
+    if compiled_here and stride == 1 and kind == torch.bfloat16 and worth_it(len(x), x.shape[3], weight.shape[-1], pad):
+        convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
+        return convolved
     if before != behind:
         x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
     return F.conv2d(x, weight, bias, stride, before, groups=groups)
@@ -38,65 +31,3 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
 def _fits(x: Tensor, weight: Tensor, pad: tuple[int, int]) -> bool:
     """Whether there is a place for the kernel at all; if not, PyTorch says so."""
     return min(x.shape[2:]) + sum(pad) >= weight.shape[-1]
-
-
-class _InBlocks(torch.autograd.Function):
-    """float[N, C, H, W] -> float[N, 4 * 4 * C, rows, columns], channels last: the blocks that kernels reach."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kind: torch.dtype, pad: tuple[int, int], size: int) -> Tensor:  # type: ignore[override]
-        x = x.contiguous(memory_format=torch.channels_last)
-        rows, columns = ((side + sum(pad) - size) // SIDE + -(-size // SIDE) for side in x.shape[2:])
-        shape = len(x), SIDE * SIDE * x.shape[1], rows, columns
-        blocks = torch.empty(shape, dtype=kind, memory_format=torch.channels_last)
-        on_all_cores(_fill, len(x), lines(x), lines(blocks), pad[0])
-        ctx.shape, ctx.kind, ctx.before = x.shape, x.dtype, pad[0]
-        return blocks
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        (images, maps, height, width), (rows, columns) = ctx.shape, g.shape[2:]
-        pixels = g.permute(0, 2, 3, 1).reshape(images, rows, columns, SIDE, SIDE, maps).transpose(2, 3)
-        pixels = pixels.reshape(images, SIDE * rows, SIDE * columns, maps).permute(0, 3, 1, 2)
-        below, right = (side + ctx.before - SIDE * n for side, n in ((height, rows), (width, columns)))
-        gradient = F.pad(pixels, (-ctx.before, right, -ctx.before, below))  # negative: cut off
-        return gradient.to(ctx.kind), None, None, None
-
-
-def _kernels_in_blocks(weight: Tensor) -> Tensor:
-    """float[K, C, size, size] -> float[K, 4 * 4 * C, size', size'], a block's numbers in the order of `_fill`."""
-    kernels, maps, size, _ = weight.shape
-    blocks = -(-size // SIDE)
-    short = blocks * SIDE - size
-    whole = F.pad(weight, (0, short, 0, short)).reshape(kernels, maps, blocks, SIDE, blocks, SIDE)
-    return whole.permute(0, 3, 5, 1, 2, 4).reshape(kernels, SIDE * SIDE * maps, blocks, blocks)
-
-
-@compiled
-def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None:
-    """Those of the images `first` to `last`: a block's four rows of four pixels, one after the other."""
-    _, height, width, maps = x.shape
-    rows, columns, numbers = blocks.shape[1], blocks.shape[2], blocks.shape[3]
-    reached = min(width, SIDE * columns - before)
-    line = np.zeros(SIDE * columns * maps, blocks.dtype)
-    here = line[before * maps : (before + reached) * maps]
-    pixels = line.view(np.uint64)  # four pixels in a few of them, whatever the kind
-    nothing = np.zeros_like(pixels)
-    several = SIDE * maps * blocks.itemsize // 8
-    for image in range(first, last):
-        for r in range(rows):
-            into = blocks[image, r].reshape(columns * numbers).view(np.uint64)
-            for i in range(SIDE):
-                row = SIDE * r + i - before
-                there = 0 <= row < height
-                if there:
-                    given = x[image, row].reshape(width * maps)[: reached * maps]
-                    if given.itemsize == here.itemsize:
-                        here[:] = given
-                    else:
-                        write(given, here)
-                source = pixels if there else nothing
-                for j in range(several):
-                    to, at = into[i * several + j :: SIDE * several], source[j::several]
-                    for k in range(columns):
-                        to[k] = at[k]

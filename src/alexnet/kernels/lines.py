@@ -64,8 +64,7 @@ def narrower(number: Any) -> Any:
     odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
     rounded = np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + odd) >> np.uint32(16)
     # A NaN's rounding could carry it into infinity, or zero.
-    nan = np.uint32(bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-    return np.uint16(0x7FC0) if nan else np.uint16(rounded)
+    return np.uint16(0x7FC0) if np.isnan(number) else np.uint16(rounded)
 
 
 @compiled_part
@@ -135,9 +134,9 @@ def write(source: Floats, into: Floats) -> None:
 
 @compiled_part
 def pass_back(g: Floats, v: Floats, zero: Any) -> None:
-    """g stays where the rectified v is above 0, and becomes 0 elsewhere."""
+    """g becomes 0 where the rectified v is 0."""
     for i in range(v.shape[0]):
-        g[i] = g[i] if v[i] > zero else zero
+        g[i] = zero if v[i] <= zero else g[i]
 
 
 @compiled_part
@@ -175,52 +174,23 @@ def _steps(wide: Any, itemsize: int, half: bool) -> int:
 
 
 @compiled_part
-def _energies(v: Floats, d: Floats, below: int, above: int, wide: Any) -> None:
-    """d[i] = k + alpha (v[i - below]^2 + ... + v[i + above]^2)."""
-    k, alpha, length = wide[0], wide[1], v.shape[0]
-    for i in range(length):
-        d[i] = v[i] * v[i]
-    for reach in range(1, below + 1):
-        their, behind = v[: length - reach], d[reach:]
-        for i in range(length - reach):
-            behind[i] += their[i] * their[i]
-    for reach in range(1, above + 1):
-        their = v[reach:]
-        for i in range(length - reach):
-            d[i] += their[i] * their[i]
-    for i in range(length):
-        d[i] = k + alpha * d[i]
-
-
-@compiled_part
-def _energy(v: Floats, i: Any, wide: Any) -> Any:
-    """The same of v[i + 2] alone, for the paper's window of 5."""
-    a, b, c, d, e = v[i], v[i + ONE], v[i + TWO], v[i + THREE], v[i + FOUR]
-    return wide[0] + wide[1] * (((a * a + b * b) + (c * c + d * d)) + e * e)
-
-
-@compiled_part
-def _take(g: Floats, v: Floats, e: Floats, below: int, above: int, factor: Any) -> None:
-    """g[i] -= factor v[i] (e[i - below] + ... + e[i + above])."""
-    length = v.shape[0]
-    for reach in range(-below, above + 1):
-        first = max(0, -reach)
-        gradient, own, their = g[first:], v[first:], e[max(0, reach) :]
-        for i in range(length - abs(reach)):
-            gradient[i] -= factor * own[i] * their[i]
-
-
-@compiled_part
-def divide(v: Floats, d: Floats, into: Floats, wide: Any, half: bool) -> None:
-    """into = v / d ^ beta."""
+def divide(v: Floats, first: Any, d: Floats, into: Floats, wide: Any, half: bool) -> None:
+    """From `first` on, into = v / d ^ beta; d[0] is that of the first."""
     steps = _steps(wide, v.itemsize, half)
-    for i in range(v.shape[0]):
-        into[i] = v[i] * _power(d[i], wide, steps)
+    for i in range(np.uint64(d.shape[0])):
+        into[first + i] = v[first + i] * _power(d[i], wide, steps)
+
+
+@compiled_part
+def divide_back(v: Floats, g: Floats, first: Any, d: Floats, e: Floats, wide: Any, half: bool) -> None:
+    """From `first` on, g becomes g / d ^ beta, and e that times v / d: what is shared with v's neighbours."""
+    steps = _steps(wide, v.itemsize, half)
+    for i in range(np.uint64(d.shape[0])):
+        g[first + i], e[first + i] = _divided_back(v[first + i], g[first + i], d[i], wide, steps)
 
 
 @compiled_part
 def _divided_back(v: Any, g: Any, d: Any, wide: Any, steps: int) -> tuple[Any, Any]:
-    """g / d ^ beta, and that times v / d."""
     p = _power(d, wide, steps)
     own = g * p
     if steps == 0:
@@ -230,11 +200,38 @@ def _divided_back(v: Any, g: Any, d: Any, wide: Any, steps: int) -> tuple[Any, A
 
 
 @compiled_part
-def divide_back(v: Floats, g: Floats, d: Floats, e: Floats, wide: Any, half: bool) -> None:
-    """g becomes g / d ^ beta, and e that times v / d: what is shared with v's neighbours."""
-    steps = _steps(wide, v.itemsize, half)
-    for i in range(v.shape[0]):
-        g[i], e[i] = _divided_back(v[i], g[i], d[i], wide, steps)
+def _energy(v: Floats, i: Any, wide: Any) -> Any:
+    """k + alpha (v[i]^2 + ... + v[i + 4]^2): the paper's window."""
+    a, b, c, d, e = v[i], v[i + ONE], v[i + TWO], v[i + THREE], v[i + FOUR]
+    return wide[0] + wide[1] * (((a * a + b * b) + (c * c + d * d)) + e * e)
+
+
+@compiled_part
+def _energies(v: Floats, first: Any, n: int, d: Floats, wide: Any) -> None:
+    """The same for each of a block and a window of any size."""
+    k, alpha = wide[0], wide[1]
+    for i in range(np.uint64(BLOCK)):
+        d[i] = v[first + i] * v[first + i]
+    for reach in range(np.uint64(1), np.uint64(n)):
+        for i in range(np.uint64(BLOCK)):
+            d[i] += v[first + reach + i] * v[first + reach + i]
+    for i in range(BLOCK):
+        d[i] = k + alpha * d[i]
+
+
+@compiled_part
+def _sums(e: Floats, first: Any, n: int, d: Floats) -> None:
+    """d[i] = e[first + i] + ... + e[first + i + n - 1], for each of a block."""
+    if n == 5:
+        for i in range(np.uint64(BLOCK)):
+            j = first + i
+            d[i] = ((e[j] + e[j + ONE]) + (e[j + TWO] + e[j + THREE])) + e[j + FOUR]
+        return
+    for i in range(np.uint64(BLOCK)):
+        d[i] = e[first + i]
+    for reach in range(np.uint64(1), np.uint64(n)):
+        for i in range(np.uint64(BLOCK)):
+            d[i] += e[first + reach + i]
 
 
 @compiled_part
@@ -244,9 +241,9 @@ def room(length: int, gap: int) -> int:
 
 
 @compiled_part
-def _fetch(array: Floats, block: int, written: bool) -> None:
+def fetch(array: Floats, first: Any, written: bool) -> None:
     """Call a block of what is soon read or written into the cache: the cores compute meanwhile, instead of waiting."""
-    for i in range(block, min(block + BLOCK, array.shape[0]), LINE // array.itemsize):
+    for i in range(int(first), min(int(first) + BLOCK, array.shape[0]), LINE // array.itemsize):
         if written:
             soon_written(array, i)
         else:
@@ -254,40 +251,46 @@ def _fetch(array: Floats, block: int, written: bool) -> None:
 
 
 @compiled_part
-def normalize(v: Floats, d: Floats, into: Floats, below: int, above: int, wide: Any, half: bool, coming: Floats,
+def normalize(v: Floats, into: Floats, below: int, above: int, wide: Any, half: bool, d: Floats, coming: Floats,
               filled: Floats) -> None:  # fmt: skip
-    """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart, in arrays with `room`. Afterwards
-    `coming` is read and `filled` written."""
-    if below != 2 or above != 2:
-        _energies(v, d, below, above, wide)
-        divide(v, d, into, wide, half)
-        return
-    steps = _steps(wide, v.itemsize, half)
-    for block in range(0, v.shape[0] - 4, BLOCK):
-        _fetch(coming, block, False)
-        _fetch(filled, block, True)
-        for i in range(np.uint64(block), np.uint64(block + BLOCK)):
-            into[i + TWO] = v[i + TWO] * _power(_energy(v, i, wide), wide, steps)
+    """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart, in arrays with `room`.
+
+    d        float[BLOCK], holds anything
+    coming   what is read afterwards, `filled` what is written
+    """
+    gap, n, steps = max(below, above), below + above + 1, _steps(wide, v.itemsize, half)
+    for block in range(0, v.shape[0] - 2 * gap, BLOCK):
+        first, own = np.uint64(block), np.uint64(block + below)
+        fetch(coming, first, False)
+        fetch(filled, first, True)
+        if n == 5:  # in one sweep
+            for i in range(np.uint64(BLOCK)):
+                into[own + i] = v[own + i] * _power(_energy(v, first + i, wide), wide, steps)
+        else:
+            _energies(v, first, n, d, wide)
+            divide(v, own, d, into, wide, half)
 
 
 @compiled_part
-def normalize_back(v: Floats, g: Floats, d: Floats, e: Floats, below: int, above: int, wide: Any, half: bool,
-                   coming: Floats, filled: Floats) -> None:  # fmt: skip
-    """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1); as with `normalize`."""
-    factor = (wide[1] + wide[1]) * wide[2]
-    if below != 2 or above != 2:
-        _energies(v, d, below, above, wide)
-        divide_back(v, g, d, e, wide, half)
-        _take(g, v, e, above, below, factor)
-        return
-    steps = _steps(wide, v.itemsize, half)
-    for block in range(0, v.shape[0] - 4, BLOCK):
-        _fetch(coming, block, False)
-        for i in range(np.uint64(block), np.uint64(block + BLOCK)):
-            j = i + TWO
-            g[j], e[j] = _divided_back(v[j], g[j], _energy(v, i, wide), wide, steps)
-    for block in range(0, v.shape[0] - 4, BLOCK):
-        _fetch(filled, block, True)
-        for i in range(np.uint64(block), np.uint64(block + BLOCK)):
-            shared = ((e[i] + e[i + ONE]) + (e[i + TWO] + e[i + THREE])) + e[i + FOUR]
-            g[i + TWO] -= factor * v[i + TWO] * shared
+def normalize_back(v: Floats, g: Floats, e: Floats, below: int, above: int, wide: Any, half: bool, floor: Any,
+                   d: Floats, coming: Floats, filled: Floats) -> None:  # fmt: skip
+    """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1), and 0 where v <= floor."""
+    gap, n, steps = max(below, above), below + above + 1, _steps(wide, v.itemsize, half)
+    zero, factor = wide[3], (wide[1] + wide[1]) * wide[2]
+    for block in range(0, v.shape[0] - 2 * gap, BLOCK):
+        first, own = np.uint64(block), np.uint64(block + below)
+        fetch(coming, first, False)
+        if n == 5:
+            for i in range(np.uint64(BLOCK)):
+                j = own + i
+                g[j], e[j] = _divided_back(v[j], g[j], _energy(v, first + i, wide), wide, steps)
+        else:
+            _energies(v, first, n, d, wide)
+            divide_back(v, g, own, d, e, wide, half)
+    for block in range(0, v.shape[0] - 2 * gap, BLOCK):
+        own = np.uint64(block + above)
+        fetch(filled, np.uint64(block), True)
+        _sums(e, np.uint64(block), n, d)
+        for i in range(np.uint64(BLOCK)):
+            j = own + i
+            g[j] = zero if v[j] <= floor else g[j] - factor * v[j] * d[i]

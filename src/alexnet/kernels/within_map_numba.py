@@ -75,7 +75,7 @@ def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach
         _energies(x[image], v, e)
         for row in range(height):
             _divisors(e, row, reach, maps, wide, p, d)
-            divide(v[row], d, p, wide, x.itemsize == 2)
+            divide(v[row], np.uint64(0), d, p, wide, x.itemsize == 2)
             write(p, y[image, row].reshape(line))
 
 
@@ -94,7 +94,7 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
         for row in range(height):
             _divisors(e, row, reach, maps, wide, p, d)
             read(g[image, row].reshape(line), direct[row])
-            divide_back(v[row], direct[row], d, shared[row], wide, x.itemsize == 2)
+            divide_back(v[row], direct[row], np.uint64(0), d, shared[row], wide, x.itemsize == 2)
         for row in range(height):
             _patch_sums(shared, row, reach, maps, p, d)
             activity, own = v[row], direct[row]
