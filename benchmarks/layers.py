@@ -5,8 +5,8 @@
 following      what follows each convolution (rectifier, normalization, pooling), normalization of layer 1 alone, and
                copying the tensor once, in float32 and in the kind of the machine's products; stock is PyTorch's modules
                in float32, which is the fastest kind they have for normalization on a processor
-convolutions   the layouts that a convolution can be given in, by the rate they reach: channels last and first, groups
-               as one call and split by tower, the first layer's 4 x 4 blocks of pixels as channels
+convolutions   ours and the layouts that PyTorch's can be given in, by the rate they reach: channels last and first,
+               groups as one call and split by tower
 products       the fully connected layers
 update         the update rule against PyTorch's fused SGD
 
@@ -17,12 +17,15 @@ import argparse
 import json
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.convolution import convolution
+from alexnet.kernels.fully_connected import fully_connected
 from alexnet.kernels.update_rule import move
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Convolution, FullyConnected, Layer, MaxPool, NormAcrossMaps, Rectifier
@@ -121,6 +124,7 @@ def convolution_sides(lineage: str, batch: int, machine: Machine) -> tuple[dict[
         x = torch.randn(batch, maps, padded, padded, device=machine.device).to(machine.products)
         shape = layer.kernels, maps // layer.groups, layer.size, layer.size
         weight = torch.randn(shape, device=machine.device).to(machine.products)
+        bias = torch.zeros(layer.kernels, device=machine.device).to(machine.products)
 
         def grouped(x: Tensor, weight: Tensor, layer: Convolution = layer) -> Tensor:
             return F.conv2d(x, weight, stride=layer.stride, groups=layer.groups)
@@ -129,15 +133,17 @@ def convolution_sides(lineage: str, batch: int, machine: Machine) -> tuple[dict[
             towers = zip(x.chunk(layer.groups, 1), weight.chunk(layer.groups), strict=True)
             return torch.cat([F.conv2d(last_first(one), kernels, stride=layer.stride) for one, kernels in towers], 1)
 
+        def ours(x: Tensor, weight: Tensor, layer: Convolution = layer, bias: Tensor = bias) -> Tensor:
+            return convolution(x, weight, bias, stride=layer.stride, pad=layer.pad, groups=layer.groups)
+
         of = sides[layer.name] = {}
         ways = {
+            "ours": (ours, last_first(x[:, :, :side, :side]), last_first(weight)),
             "channels last": (grouped, last_first(x), last_first(weight)),
             "channels first": (grouped, x, weight),
         }
         if layer.groups > 1:
             ways["split by tower"] = (split, last_first(x), last_first(weight))
-        if layer.stride == 4:
-            ways["blocks"] = (_in_blocks, last_first(x), last_first(weight))
         for way, (compute, given, kernels) in ways.items():
             kernels = kernels.detach()  # noqa: PLW2901
             work = passes(lambda x, compute=compute, kernels=kernels: compute(x, kernels), given, (kernels,), of_x)  # type: ignore[misc]
@@ -155,20 +161,16 @@ def product_sides(lineage: str, batch: int, machine: Machine) -> tuple[dict[str,
             inputs = row.layer.fan_in(row.input)
             x = torch.randn(batch, inputs, device=machine.device).to(machine.products)
             weight = torch.randn(row.layer.outputs, inputs, device=machine.device).to(machine.products)
-            forward, both = passes(lambda x, weight=weight: F.linear(x, weight), x, (weight,))  # type: ignore[misc]
-            sides[row.layer.name] = {"linear forward": forward, "linear both": both}
+            bias = torch.zeros(row.layer.outputs, device=machine.device).to(machine.products)
+            of = sides[row.layer.name] = {}
+            for way, product in (("ours", fully_connected), ("PyTorch's", F.linear)):
+
+                def compute(x: Tensor, product: Any = product, weight: Tensor = weight, bias: Tensor = bias) -> Tensor:
+                    return product(x, weight, bias)  # type: ignore[no-any-return]
+
+                of[f"{way} forward"], of[f"{way} both"] = passes(compute, x, (weight,))
             flops[row.layer.name] = 2 * batch * row.multiply_adds / 1e12
     return sides, flops
-
-
-def _in_blocks(x: Tensor, weight: Tensor) -> Tensor:
-    """A convolution of stride 4 as one of stride 1 over 4 x 4 blocks of pixels: 48 channels instead of 3."""
-    size = -(-weight.shape[-1] // 4) * 4
-    short = size - weight.shape[-1]
-    right = -x.shape[-1] % 4
-    blocks = F.pixel_unshuffle(F.pad(x, (0, right, 0, right)), 4)
-    kernels = F.pixel_unshuffle(F.pad(weight, (0, short, 0, short)), 4)
-    return F.conv2d(last_first(blocks), last_first(kernels))
 
 
 def update_sides(lineage: str, machine: Machine) -> dict[str, dict[str, Callable[[], object]]]:

@@ -1,6 +1,6 @@
 """A whole training step of the full network, update included: ours against PyTorch's, interleaved in one process.
 
-    python benchmarks/training_step.py [--lineage paper] [--batch 128] [--repeats 20] [--without b2]
+    python benchmarks/training_step.py [--lineage paper] [--products float32] [--repeats 20] [--without b2]
 
 With a lineage for CIFAR-10 the stock sides have `cifar-18pct`'s layers, and there is no T.
 
@@ -86,9 +86,12 @@ def main() -> None:
     parser.add_argument("--lineage", default="paper")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--products", choices=["float32"], help="by default this machine's best kind")
     parser.add_argument("--without", nargs="*", default=[], help="sides to leave out")
     options = parser.parse_args()
     machine, batch = this_machine(), options.batch
+    if options.products:
+        machine = replace(machine, products=torch.float32, reason="as asked")
     limits = ceilings(machine)
     network, ours = our_step(options.lineage, machine)
     side, classes = network.lineage.side, network.lineage.classes
