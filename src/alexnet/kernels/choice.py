@@ -14,12 +14,18 @@ ON_CPU = (torch.float32, torch.float64, torch.bfloat16)
 ON_CUDA = (torch.float32, torch.bfloat16, torch.float16)
 
 
+def followed(x: Tensor) -> bool:
+    """Whether PyTorch itself compiles or exports the network, or counts with tensors that hold no numbers: it must see
+    its own operations."""
+    return torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter)
+
+
 def way(x: Tensor) -> Way:
     """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one.
 
-    Those, too, where PyTorch itself compiles or exports the network, or counts with tensors that hold no numbers.
+    Those, too, where PyTorch follows what is done.
     """
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+    if followed(x):
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.choice import kind_of_products
+from alexnet.kernels.choice import followed, kind_of_products
 
 
 def fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """float[N, inputs], float[outputs, inputs], float[outputs] -> float[N, outputs]."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or followed(x):
         return F.linear(x, weight, bias)
     kind = kind_of_products(x)
     connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind))
