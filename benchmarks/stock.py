@@ -49,6 +49,20 @@ class NormWithinMap(nn.Module):
         return x / (self.k + self.alpha * self.size**2 * mean) ** self.beta
 
 
+def source_network() -> nn.Module:
+    """`source-2012`'s layers: normalized before the rectifier, and in layer 2 once more within each map."""
+
+    def norm() -> nn.Module:
+        return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)
+
+    network = nn.Sequential(
+        nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), norm(), nn.MaxPool2d(3, 2), nn.ReLU(),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(), norm(), NormWithinMap(5, 4e-5), nn.MaxPool2d(3, 2),
+        *list(paper_network())[9:],
+    )  # fmt: skip
+    return _started(network)
+
+
 def cifar_network() -> nn.Module:
     """`cifar-18pct`'s layers."""
     network = nn.Sequential(

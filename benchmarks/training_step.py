@@ -2,7 +2,8 @@
 
     python benchmarks/training_step.py [--lineage paper] [--products float32] [--repeats 20] [--without b2]
 
-With a lineage for CIFAR-10 the stock sides have `cifar-18pct`'s layers, and there is no T.
+The stock sides have the paper's layers, with `source-2012` its own, and with a lineage for CIFAR-10 `cifar-18pct`'s;
+there is no T then.
 
 Sides: `stock.py` says what B0, B1, B2 and T are. Ours is the step that `alexnet train` takes, without the reading of
 pictures. First the results are compared: gradients of the fast path and of PyTorch's operations one by one.
@@ -28,7 +29,7 @@ from alexnet.runtime.devices import Machine, environment, this_machine
 from alexnet.runtime.replay import OnGpu, Replayed
 from alexnet.training.recipe import Learning
 from alexnet.training.update import Update
-from stock import ceilings, cifar_network, interleaved, one_weird_trick, paper_network, step_of
+from stock import ceilings, cifar_network, interleaved, one_weird_trick, paper_network, source_network, step_of
 
 
 def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor, Tensor], Tensor]]:
@@ -100,7 +101,7 @@ def main() -> None:
     ordinary, labels = images.contiguous(), torch.randint(0, classes, (batch,), device=machine.device)
     apart = differences(options.lineage, machine, images[:16], labels[:16])
     cifar = classes == 10
-    stock = cifar_network if cifar else paper_network
+    stock = cifar_network if cifar else source_network if options.lineage == "source-2012" else paper_network
     makers: dict[str, Callable[[], Callable[[Tensor, Tensor], object]]] = {
         "ours": lambda: ours,
         "b0": lambda: step_of(stock(), machine, tuned=False),

@@ -70,3 +70,17 @@ def test_any_number_of_threads_gives_the_same_bits():
         results.append(torch.cat([result.flatten(), given.grad.flatten()]))
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_what_is_not_a_number_stays_within_its_patches():
+    x, g = activities(3, 4, 9, 8, dtype=torch.float32), activities(3, 4, 9, 8, dtype=torch.float32, seed=1)
+    x[0, 1, 8, 7] = float("nan")
+    x[1, 2, 4, 7] = float("nan")
+    ours, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    for given, compute in ((ours, within_map), (exact, response_norm.within_map)):
+        result = compute(given, **AS_RUN)
+        result.backward(g.to(given.dtype))
+        given.result = result.isnan()
+    assert torch.equal(ours.result, exact.result)
+    assert not ours.grad[2].isnan().any() and not ours.grad[:, [0, 3]].isnan().any()
+    assert not ours.grad[1, 2, :, :3].isnan().any() and not ours.grad[0, 1, :4].isnan().any()

@@ -1,6 +1,7 @@
 """Normalization within a map, on the processor, compiled by Numba.
 
-An image's energies and their sums stay in the cache: down the rows, then along them, both as long sweeps.
+A few rows of an image stay in the cache, with those of zeros that stand for what is beyond its edge: they are summed
+down, the sums along the row. A row's numbers begin behind as many zeros as a patch reaches over its end.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, divide, divide_back, known, lines, numbers, read, write
+from alexnet.kernels.lines import BLOCK, Floats, divide, divide_back, fetch, known, lines, numbers, read, room, write
 
 
 def forward(x: Tensor, y: Tensor, reach: int, k: float, alpha: float, beta: float) -> None:
@@ -24,59 +25,74 @@ def backward(x: Tensor, g: Tensor, gradient: Tensor, reach: int, k: float, alpha
 
 
 @compiled_part
-def _patch_sums(rows: Floats, row: int, reach: int, maps: int, down: Floats, s: Floats) -> None:
-    """s: at each place of the row, the sum over its patch of `rows`, [H, W * maps]; `down` holds anything."""
-    line = rows.shape[1]
-    own = rows[row]
-    for i in range(line):
-        down[i] = own[i]
-    for other in range(max(0, row - reach), min(row + reach + 1, rows.shape[0])):
-        if other != row:
-            their = rows[other]
-            for i in range(line):
-                down[i] += their[i]
-    for i in range(line):
-        s[i] = down[i]
-    for step in range(maps, min(reach * maps + 1, line), maps):
-        left, right, own_left, own_right = down[: line - step], down[step:], s[step:], s[: line - step]
-        for i in range(line - step):
-            own_left[i] += left[i]
-        for i in range(line - step):
-            own_right[i] += right[i]
+def _sums_down(rows: Floats, down: Floats) -> None:
+    """down = the sum of all rows."""
+    for block in range(0, down.shape[0] - BLOCK + 1, BLOCK):
+        first = np.uint64(block)
+        for i in range(first, first + np.uint64(BLOCK)):
+            down[i] = rows[np.uint64(0), i] + rows[np.uint64(1), i]
+        for row in range(np.uint64(2), np.uint64(rows.shape[0])):
+            for i in range(first, first + np.uint64(BLOCK)):
+                down[i] += rows[row, i]
 
 
 @compiled_part
-def _divisors(energies: Floats, row: int, reach: int, maps: int, wide: Any, p: Floats, d: Floats) -> None:
-    """d = k + alpha * patch sums of the row's energies; p holds anything."""
-    k, alpha = wide[0], wide[1]
-    _patch_sums(energies, row, reach, maps, p, d)
-    for i in range(d.shape[0]):
-        d[i] = k + alpha * d[i]
+def _sums_along(down: Floats, first: Any, reach: int, maps: int, d: Floats) -> None:
+    """d[i] = the sum of `down` at the places of a patch that begins at first + i."""
+    for i in range(np.uint64(BLOCK)):
+        d[i] = down[first + i]
+    for step in range(maps, (2 * reach + 1) * maps, maps):
+        at = first + np.uint64(step)
+        for i in range(np.uint64(BLOCK)):
+            d[i] += down[at + i]
 
 
 @compiled_part
-def _energies(x: Floats, v: Floats, e: Floats) -> None:
-    """An image's activities, widened, and their squares: [H, W * maps]."""
-    for row in range(x.shape[0]):
-        activity, energy = v[row], e[row]
-        read(x[row].reshape(activity.shape[0]), activity)
-        for i in range(activity.shape[0]):
-            energy[i] = activity[i] * activity[i]
+def _clear(row: Floats, first: int, zero: Any) -> None:
+    for i in range(np.uint64(first), np.uint64(row.shape[0])):
+        row[i] = zero
+
+
+@compiled_part
+def _enter(x: Floats, image: int, row: int, v: Floats, energies: Floats, gap: int, zero: Any) -> None:
+    """A row's activities, widened, and their squares; a row of zeros where the image has none."""
+    if row >= x.shape[1]:
+        _clear(energies, 0, zero)
+        return
+    line = x.shape[2] * x.shape[3]
+    read(x[image, row].reshape(line), v[gap : gap + line])
+    for i in range(energies.shape[0]):
+        energies[i] = v[i] * v[i]
 
 
 @compiled
 def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach: int) -> None:
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
-    line, wide = width * maps, known(numbers)
-    v, e = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
-    p, d = np.empty(line, numbers.dtype), np.empty(line, numbers.dtype)
+    line, gap, size, wide, half = width * maps, reach * maps, 2 * reach + 1, known(numbers), x.itemsize == 2
+    length = room(line, gap + BLOCK // 2)
+    zero = wide[3]
+    v, e = np.zeros((size, length), numbers.dtype), np.zeros((max(size, 2), length), numbers.dtype)
+    p, d, down = np.zeros(length, numbers.dtype), np.empty(BLOCK, numbers.dtype), np.zeros(length, numbers.dtype)
     for image in range(first, last):
-        _energies(x[image], v, e)
-        for row in range(height):
-            _divisors(e, row, reach, maps, wide, p, d)
-            divide(v[row], np.uint64(0), d, p, wide, x.itemsize == 2)
-            write(p, y[image, row].reshape(line))
+        for slot in range(size):
+            _clear(e[slot], 0, zero)
+        for ready in range(height + reach):
+            row = ready - reach
+            _enter(x, image, ready, v[ready % size], e[ready % size], gap, zero)
+            if row < 0:
+                continue
+            own, into = v[row % size], y[image, row].reshape(line)
+            coming = x[image, min(ready + 1, height - 1)].reshape(line)
+            _sums_down(e, down)
+            for block in range(0, line, BLOCK):
+                fetch(coming, block, False)
+                fetch(into, block, True)
+                _sums_along(down, np.uint64(block), reach, maps, d)
+                for i in range(BLOCK):
+                    d[i] = wide[0] + wide[1] * d[i]
+                divide(own, np.uint64(gap + block), d, p, wide, half)
+            write(p[gap : gap + line], into)
 
 
 @compiled
@@ -84,20 +100,44 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
               reach: int) -> None:  # fmt: skip
     """The images `first` to `last`: g d^-beta - 2 alpha beta x * patch sums of g x d^(-beta - 1)."""
     _, height, width, maps = x.shape
-    line, wide = width * maps, known(numbers)
-    factor = (wide[1] + wide[1]) * wide[2]
-    v, e = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
-    direct, shared = np.empty((height, line), numbers.dtype), np.empty((height, line), numbers.dtype)
-    p, d = np.empty(line, numbers.dtype), np.empty(line, numbers.dtype)
+    line, gap, size, wide, half = width * maps, reach * maps, 2 * reach + 1, known(numbers), x.itemsize == 2
+    length, factor = room(line, gap + BLOCK // 2), (wide[1] + wide[1]) * wide[2]
+    zero = wide[3]
+    v, direct = np.zeros((2 * size, length), numbers.dtype), np.zeros((2 * size, length), numbers.dtype)
+    e, shared = np.zeros((max(size, 2), length), numbers.dtype), np.zeros((max(size, 2), length), numbers.dtype)
+    d, down = np.empty(BLOCK, numbers.dtype), np.zeros(length, numbers.dtype)
     for image in range(first, last):
-        _energies(x[image], v, e)
-        for row in range(height):
-            _divisors(e, row, reach, maps, wide, p, d)
-            read(g[image, row].reshape(line), direct[row])
-            divide_back(v[row], direct[row], np.uint64(0), d, shared[row], wide, x.itemsize == 2)
-        for row in range(height):
-            _patch_sums(shared, row, reach, maps, p, d)
-            activity, own = v[row], direct[row]
-            for i in range(line):
-                own[i] -= factor * activity[i] * d[i]
-            write(own, gradient[image, row].reshape(line))
+        for slot in range(size):
+            _clear(e[slot], 0, zero)
+            _clear(shared[slot], 0, zero)
+        for ready in range(height + 2 * reach):
+            middle, row = ready - reach, ready - 2 * reach
+            _enter(x, image, ready, v[ready % (2 * size)], e[ready % size], gap, zero)
+            if 0 <= middle < height:
+                activity, own, ours = v[middle % (2 * size)], direct[middle % (2 * size)], shared[middle % size]
+                read(g[image, middle].reshape(line), own[gap : gap + line])
+                _clear(own, gap + line, zero)
+                coming = x[image, min(ready + 1, height - 1)].reshape(line)
+                coming_g = g[image, min(middle + 1, height - 1)].reshape(line)
+                _sums_down(e, down)
+                for block in range(0, line, BLOCK):
+                    fetch(coming, block, False)
+                    fetch(coming_g, block, False)
+                    _sums_along(down, np.uint64(block), reach, maps, d)
+                    for i in range(BLOCK):
+                        d[i] = wide[0] + wide[1] * d[i]
+                    divide_back(activity, own, np.uint64(gap + block), d, ours, wide, half)
+                _clear(ours, gap + line, zero)  # what is not a number may have come there
+            elif middle >= height:
+                _clear(shared[middle % size], 0, zero)
+            if row < 0:
+                continue
+            activity, own, into = v[row % (2 * size)], direct[row % (2 * size)], gradient[image, row].reshape(line)
+            _sums_down(shared, down)
+            for block in range(0, line, BLOCK):
+                fetch(into, block, True)
+                _sums_along(down, np.uint64(block), reach, maps, d)
+                at = np.uint64(gap + block)
+                for i in range(np.uint64(BLOCK)):
+                    own[at + i] -= factor * activity[at + i] * d[i]
+            write(own[gap : gap + line], into)
