@@ -139,3 +139,13 @@ def test_windows_larger_than_a_byte_can_tell_and_strides_beyond_them_are_compute
     for x in (activities(2, 3, side, side), -activities(2, 3, side, side).abs()):
         result, exact, gradient, exact_gradient = both(what, x)
         assert torch.equal(result, exact) and torch.equal(gradient, exact_gradient)
+
+
+def test_what_is_not_a_number_stays_in_its_image(way):
+    for what in (Following(norm=(2, 5, 1.0, 2e-5, 0.75)), Following(True, (2, 5, 1.0, 2e-5, 0.75), (3, 2))):
+        x = activities(3, 6, 5, 5, dtype=torch.float32).requires_grad_()
+        y = what(x)
+        g = torch.ones_like(y)
+        g[0, 2, 0, 0] = float("nan")
+        y.backward(g)
+        assert not x.grad[1:].isnan().any()

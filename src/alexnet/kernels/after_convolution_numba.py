@@ -176,11 +176,11 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
     for image in range(first, last):
         ready = 0
         for row in range(height):
+            for i in range(down.shape[0]):  # what lies between, too: what is not a number may have come there
+                down[i] = zero
             if passes:
                 spread(g[image, row].reshape(width * maps), down, share, gap, -infinity)
             else:
-                for i in range(down.shape[0]):
-                    down[i] = zero
                 over = min(row // stride, rows - 1)  # the lowest window that this row may lie in
                 while ready <= over:
                     at = ready % overlap
