@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.choice import kind_of_products, way
+from alexnet.kernels.choice import ON_CPU, kind_of_products, way
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks
 from alexnet.kernels.side_by_side import SideBySide, worth_it
 
@@ -17,7 +17,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
     pad   lines of zeros before and behind the rows and the columns
     """
     kind, (before, behind) = kind_of_products(x), pad
-    compiled_here = len(x) > 0 and way(x) == "numba"
+    compiled_here = way(x) == "numba" and kind in ON_CPU and len(x) > 0
     if compiled_here and stride == SIDE and groups == 1 and x.shape[1] <= FEW and _fits(x, weight, pad):
         return F.conv2d(InBlocks.apply(x, kind, pad, weight.shape[-1]), kernels_in_blocks(weight), bias)
     if compiled_here and stride == 1 and kind == torch.bfloat16 and worth_it(len(x), x.shape[3], weight.shape[-1], pad):

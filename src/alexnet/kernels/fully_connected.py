@@ -15,9 +15,9 @@ from alexnet.kernels.choice import followed, kind_of_products
 
 def fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """float[N, inputs], float[outputs, inputs], float[outputs] -> float[N, outputs]."""
-    if x.device.type != "cpu" or followed(x):
-        return F.linear(x, weight, bias)
     kind = kind_of_products(x)
+    if x.device.type != "cpu" or kind != torch.bfloat16 or followed(x):
+        return F.linear(x, weight, bias)
     connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind))
     return connected
 
@@ -25,7 +25,7 @@ def fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class _Connected(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
-        y = torch.addmm(bias[:, None], weight, x.t()).t().contiguous()
+        y = torch.addmm(bias[:, None], weight, x.t()).t().clone(memory_format=torch.contiguous_format)
         ctx.save_for_backward(x, weight)
         return y
 
