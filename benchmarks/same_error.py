@@ -20,7 +20,7 @@ from unittest.mock import patch
 import torch
 
 from alexnet.data.sources import open_dataset
-from alexnet.kernels import after_convolution, convolution, dropout, update_rule, within_map
+from alexnet.kernels import choice
 from alexnet.runtime.devices import environment, this_machine
 from alexnet.training import train as train_module
 from alexnet.training.progress import Display
@@ -32,8 +32,8 @@ def trained(data: str, recipe_words: dict[str, str], run: Path, plain: bool) -> 
     recipe = RECIPES["cifar-18pct"].altered(recipe_words)
     with ExitStack() as changes:
         if plain:
-            for module in (after_convolution, convolution, dropout, update_rule, within_map):
-                changes.enter_context(patch.object(module, "way", lambda x: "plain"))
+            for kernels in ("AVAILABLE", "TRITON"):
+                changes.enter_context(patch.object(choice, kernels, False))
             wide = replace(this_machine(), products=torch.float32, reason="for comparison")
             changes.enter_context(patch.object(train_module, "this_machine", lambda: wide))
         result = train_module.train(recipe, open_dataset(data), run, Display(quiet=True))

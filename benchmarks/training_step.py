@@ -1,6 +1,7 @@
 """A whole training step of the full network, update included: ours against PyTorch's, interleaved in one process.
 
-    python benchmarks/training_step.py [--lineage paper] [--products float32] [--repeats 20] [--without b2]
+    python benchmarks/training_step.py [--lineage paper] [--batch 128] [--repeats 20]
+        [--products float32] [--without b2]
 
 The stock sides have the paper's layers, with `source-2012` its own, and with a lineage for CIFAR-10 `cifar-18pct`'s;
 there is no T then.
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels import after_convolution, choice, convolution, dropout, within_map
+from alexnet.kernels import choice
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.network.operations import Here
@@ -59,20 +60,16 @@ def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor,
 def differences(lineage: str, machine: Machine, images: Tensor, labels: Tensor) -> dict[str, float]:
     """How far fast and plain path are from the plain one in float32, before any update: of all gradients, relative."""
     wide = replace(machine, products=torch.float32)
-    paths = ((wide, lambda x: "plain"), (machine, choice.way), (machine, lambda x: "plain"))
-    exact, *found = (gradients(lineage, each, chosen, images, labels) for each, chosen in paths)
+    paths = (wide, False), (machine, True), (machine, False)
+    exact, *found = (gradients(lineage, each, fast, images, labels) for each, fast in paths)
     return {name: ((g - exact).norm() / exact.norm()).item() for name, g in zip(("fast", "plain"), found, strict=True)}
 
 
-def gradients(
-    lineage: str, machine: Machine, chosen: Callable[[Tensor], str], images: Tensor, labels: Tensor
-) -> Tensor:
+def gradients(lineage: str, machine: Machine, fast: bool, images: Tensor, labels: Tensor) -> Tensor:
     """All the first step's gradients in a row."""
     with (
-        patch.object(convolution, "way", chosen),
-        patch.object(after_convolution, "way", chosen),
-        patch.object(within_map, "way", chosen),
-        patch.object(dropout, "way", chosen),
+        patch.object(choice, "AVAILABLE", choice.AVAILABLE and fast),
+        patch.object(choice, "TRITON", choice.TRITON and fast),
     ):
         network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         with machine.precision():

@@ -1,14 +1,16 @@
-"""The first layer over blocks of pixels, and the fully connected layers: against PyTorch's own in float64."""
+"""Convolutions over blocks of pixels and with images side by side, and fully connected layers: against PyTorch's own in
+float64."""
 
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet.kernels import in_blocks, side_by_side
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
-from alexnet.kernels.fully_connected import fully_connected
+from alexnet.kernels.fully_connected import _Connected, fully_connected
 
 compiled = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
 KINDS = pytest.mark.parametrize(
@@ -65,7 +67,8 @@ def test_a_convolution_over_blocks_is_the_convolution(case, dtype, bound):
 def test_few_maps_come_in_blocks(monkeypatch, maps, blocks):
     seen = []
     monkeypatch.setattr(F, "conv2d", lambda x, *_, **__: seen.append(tuple(x.shape)))
-    convolution(numbers(1, maps, 227, 227), numbers(8, maps, 11, 11), numbers(8), stride=4, pad=(0, 0), groups=1)
+    weight = numbers(8, maps, 11, 11).requires_grad_()
+    convolution(numbers(1, maps, 227, 227), weight, numbers(8), stride=4, pad=(0, 0), groups=1)
     assert seen == [(1, 48, 57, 57) if blocks else (1, 5, 227, 227)]
 
 
@@ -97,15 +100,51 @@ def test_the_gradients_of_images_side_by_side_are_the_convolutions(monkeypatch, 
     assert [each.shape[3] for each in laid] == [2 * width + pad[0]] * 2 * paired
 
 
+class Counted(TorchDispatchMode):
+    """Which gradients of convolutions are computed, and how many matrix products."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.products = [], 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation is torch.ops.aten.convolution_backward.default:
+            self.asked.append(tuple(args[10]))
+        self.products += operation in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+        return operation(*args, **(kwargs or {}))
+
+
+def test_side_by_side_the_gradients_are_the_convolutions_in_float64_and_so_are_their_own():
+    given = numbers(4, 4, 5, 6), numbers(6, 2, 3, 3, seed=1), numbers(6, seed=2)
+    ours = with_gradients(lambda *of: side_by_side.SideBySide.apply(*of, 1, 2), given, torch.float64)
+    assert_near(ours, with_gradients(lambda *of: F.conv2d(*of, padding=1, groups=2), given, torch.float64), 1e-12)
+    given = [each.requires_grad_() for each in (numbers(2, 1, 3, 3), numbers(1, 1, 3, 3, seed=1), numbers(1))]
+    assert gradgradcheck(lambda *of: side_by_side.SideBySide.apply(*of, 1, 1), given)
+
+
+@compiled
+def test_in_float32_images_are_not_laid_side_by_side(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(side_by_side, "_in_pairs", None)
+    weight = numbers(16, 16, 3, 3, dtype=torch.float32).requires_grad_()
+    x = numbers(2, 16, 7, 7, dtype=torch.float32)
+    convolution(x, weight, numbers(16, dtype=torch.float32), stride=1, pad=(1, 1), groups=1).sum().backward()
+    assert weight.grad is not None
+
+
 @compiled
 def test_only_the_gradients_that_are_asked_for_are_computed_side_by_side(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     given = numbers(2, 16, 7, 7), numbers(16, 16, 3, 3, seed=1), numbers(16, seed=2)
     given = [each.to(torch.bfloat16) for each in given]
-    for asked in ((True, False, False), (False, True, False), (False, False, True), (False, True, True)):
+    for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
         leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        convolution(*leaves, stride=1, pad=(1, 1), groups=1).sum().backward()
+        result = side_by_side.SideBySide.apply(*leaves, 1, 1).sum()
+        with Counted() as counted:
+            result.backward()
         assert [each.grad is not None for each in leaves] == list(asked)
+        of_x, of_rest = (True, False, False), (False, *asked[1:])
+        assert counted.asked == [of_x] * asked[0] + [of_rest] * any(asked[1:])
 
 
 @compiled
@@ -128,6 +167,21 @@ def test_images_in_any_layout_and_under_autocast():
             half = convolution(given, weight, bias, stride=4, pad=(0, 0), groups=1)
         assert half.dtype == torch.bfloat16
         assert_near([half], [exact], 2**-7)
+
+
+@pytest.mark.parametrize("products", [torch.bfloat16, torch.float16])
+def test_float64_stays_that_under_autocast_and_float16_is_pytorchs(products):
+    x, weight, bias = numbers(2, 3, 15, 15), numbers(4, 3, 11, 11).requires_grad_(), numbers(4)
+    with torch.autocast("cpu", products):
+        assert convolution(x, weight, bias, stride=4, pad=(0, 0), groups=1).dtype == torch.float64
+        narrow = convolution(x.float(), weight.float(), bias.float(), stride=4, pad=(0, 0), groups=1)
+    assert narrow.dtype == products
+
+
+@compiled
+def test_a_gradient_for_pixels_that_padding_alone_reaches():
+    x, weight = numbers(1, 1, 1, 1).requires_grad_(), numbers(2, 1, 3, 3, seed=1).requires_grad_()
+    assert gradcheck(lambda *of: convolution(*of, numbers(2), stride=4, pad=(5, 0), groups=1), (x, weight))
 
 
 def test_no_place_for_a_kernel_and_no_images_end_as_in_pytorch():
@@ -153,18 +207,38 @@ def test_any_number_of_threads_gives_the_same_blocks():
 def test_a_fully_connected_layer_is_the_product(images, inputs, outputs, dtype, bound):
     given = numbers(images, inputs), numbers(outputs, inputs, seed=1), numbers(outputs, seed=2)
     given = [each.to(dtype) for each in given]
-    ours = with_gradients(fully_connected, given, dtype)
+    compute = fully_connected if dtype == torch.bfloat16 else _Connected.apply
+    ours = with_gradients(compute, given, dtype)
     assert ours[0].is_contiguous()
     assert_near(ours, with_gradients(F.linear, given, torch.float64), bound)
 
 
+@compiled
+def test_a_fully_connected_layer_is_pytorchs_own_but_in_bf16(monkeypatch):
+    seen = []
+    monkeypatch.setattr(_Connected, "apply", lambda x, *_: seen.append(x.dtype))
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        fully_connected(numbers(2, 4, dtype=dtype), numbers(3, 4, dtype=dtype), numbers(3, dtype=dtype))
+    assert seen == [torch.bfloat16]
+
+
 def test_a_fully_connected_layers_gradient_is_its_own_and_only_what_is_asked_for():
     given = [each.requires_grad_() for each in (numbers(3, 4), numbers(2, 4, seed=1), numbers(2, seed=2))]
-    assert gradcheck(fully_connected, given) and gradgradcheck(fully_connected, given)
-    still = [each.detach() for each in given]
-    still[1].requires_grad_()
-    fully_connected(*still).sum().backward()
-    assert still[0].grad is None and still[1].grad is not None
+    assert gradcheck(_Connected.apply, given) and gradgradcheck(_Connected.apply, given)
+    still = [each.detach().bfloat16() for each in given]
+    for which in (0, 1):
+        leaves = [each.clone().requires_grad_(number == which) for number, each in enumerate(still)]
+        result = _Connected.apply(*leaves).sum()
+        with Counted() as counted:
+            result.backward()
+        assert counted.products == 1 and leaves[which].grad is not None
+
+
+def test_what_a_fully_connected_layer_gives_may_be_changed_in_place():
+    for images in (1, 2):
+        given = numbers(images, 4), numbers(3, 4, seed=1).requires_grad_(), numbers(3, seed=2)
+        fully_connected(*(each.bfloat16() for each in given)).add_(1).sum().backward()
+        assert given[1].grad.norm() > 0
 
 
 def test_weights_in_float32_under_autocast_have_gradients_in_float32():

@@ -60,6 +60,11 @@ def test_the_gradient_is_the_values_own():
     )
 
 
+def test_an_even_patch_is_refused():
+    with pytest.raises(ValueError, match="a patch of 4 has no middle"):
+        within_map(activities(1, 2, 5, 5, dtype=torch.float32), size=4, k=1.0, alpha=1e-3, beta=0.75)
+
+
 def test_any_number_of_threads_gives_the_same_bits():
     x, before, results = activities(5, 8, 7, 7, dtype=torch.float32), torch.get_num_threads(), []
     for threads in (1, 2, 4):

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from alexnet.data.sources import open_dataset
-from alexnet.kernels import after_convolution, convolution, dropout, update_rule, within_map
+from alexnet.kernels import choice
 from alexnet.network.layers import BatchNorm
 from alexnet.network.lineages import lineage
 from alexnet.runtime.errors import MachineError
@@ -89,8 +89,8 @@ def on_tape(run):
 @pytest.fixture
 def plainly(monkeypatch):
     """PyTorch's own operations, images all at once: as nothing compiled can be seen by a tape."""
-    for kernel in (after_convolution, convolution, dropout, update_rule, within_map):
-        monkeypatch.setattr(kernel, "way", lambda x: "plain")
+    monkeypatch.setattr(choice, "AVAILABLE", False)
+    monkeypatch.setattr(choice, "TRITON", False)
     monkeypatch.setattr("alexnet.data.presentation.Presentation._one_by_one", lambda self, given: self.at_once(given))
 
 

@@ -65,7 +65,7 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns = out.shape[1], out.shape[2]
-    wide, gap = known(numbers), max(below, above)
+    wide, gap = known(numbers), below  # which is never less than `above`
     zero, infinity, half = wide[3], wide[10], x.itemsize == 2
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)
@@ -162,7 +162,7 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns = g.shape[1], g.shape[2]
-    wide, gap = known(numbers), max(below, above)
+    wide, gap = known(numbers), below  # which is never less than `above`
     zero, infinity, half = wide[3], wide[10], x.itemsize == 2
     least = zero if rectified else -infinity
     apart = maps // share * (share + gap)

@@ -14,18 +14,15 @@ ON_CPU = (torch.float32, torch.float64, torch.bfloat16)
 ON_CUDA = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def followed(x: Tensor) -> bool:
-    """Whether PyTorch itself compiles or exports the network, or counts with tensors that hold no numbers: it must see
-    its own operations."""
-    return torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter)
-
-
 def way(x: Tensor) -> Way:
     """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one.
 
-    Those, too, where PyTorch follows what is done.
+    Those, too, where PyTorch itself compiles or exports the network, differentiates it as a function (`torch.func`), or
+    counts with tensors that hold no numbers.
     """
-    if followed(x):
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+        return "plain"
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # there is no public way to ask
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"

@@ -17,17 +17,23 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
     pad   lines of zeros before and behind the rows and the columns
     """
     kind, (before, behind) = kind_of_products(x), pad
-    compiled_here = way(x) == "numba" and kind in ON_CPU and len(x) > 0
-    if compiled_here and stride == SIDE and groups == 1 and x.shape[1] <= FEW and _fits(x, weight, pad):
-        return F.conv2d(InBlocks.apply(x, kind, pad, weight.shape[-1]), kernels_in_blocks(weight), bias)
-    if compiled_here and stride == 1 and kind == torch.bfloat16 and worth_it(len(x), x.shape[3], weight.shape[-1], pad):
-        convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
-        return convolved
+    size, half = weight.shape[-1], kind == torch.bfloat16
+    if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
+        if stride == SIDE and groups == 1 and x.shape[1] <= FEW and (half or _learns(weight)) and _fits(x, size, pad):
+            return F.conv2d(InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight), bias)
+        if stride == 1 and half and _learns(weight) and worth_it(len(x), x.shape[3], size, pad):
+            convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
+            return convolved
     if before != behind:
         x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
     return F.conv2d(x, weight, bias, stride, before, groups=groups)
 
 
-def _fits(x: Tensor, weight: Tensor, pad: tuple[int, int]) -> bool:
+def _learns(weight: Tensor) -> bool:
+    """Whether the weights' gradient will be asked for: in float32 it alone is faster over blocks."""
+    return torch.is_grad_enabled() and weight.requires_grad
+
+
+def _fits(x: Tensor, size: int, pad: tuple[int, int]) -> bool:
     """Whether there is a place for the kernel at all; if not, PyTorch says so."""
-    return min(x.shape[2:]) + sum(pad) >= weight.shape[-1]
+    return min(x.shape[2:]) + sum(pad) >= size

@@ -68,7 +68,7 @@ def narrower(number: Any) -> Any:
 
 
 @compiled_part
-def one(source: Floats, i: Any) -> Any:
+def widened(source: Floats, i: Any) -> Any:
     """source[i], widened from bf16 where it is that."""
     return wider(source[i]) if source.itemsize == 2 else source[i]
 
@@ -255,11 +255,12 @@ def normalize(v: Floats, into: Floats, below: int, above: int, wide: Any, half: 
               filled: Floats) -> None:  # fmt: skip
     """into = v / d ^ beta with d = k + alpha * window sums of v^2; all lie apart, in arrays with `room`.
 
+    below    how far a window reaches; `above` is as far, or one less
     d        float[BLOCK], holds anything
     coming   what is read afterwards, `filled` what is written
     """
-    gap, n, steps = max(below, above), below + above + 1, _steps(wide, v.itemsize, half)
-    for block in range(0, v.shape[0] - 2 * gap, BLOCK):
+    n, steps = below + above + 1, _steps(wide, v.itemsize, half)
+    for block in range(0, v.shape[0] - 2 * below, BLOCK):
         first, own = np.uint64(block), np.uint64(block + below)
         fetch(coming, first, False)
         fetch(filled, first, True)
@@ -275,9 +276,9 @@ def normalize(v: Floats, into: Floats, below: int, above: int, wide: Any, half: 
 def normalize_back(v: Floats, g: Floats, e: Floats, below: int, above: int, wide: Any, half: bool, floor: Any,
                    d: Floats, coming: Floats, filled: Floats) -> None:  # fmt: skip
     """g becomes g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1), and 0 where v <= floor."""
-    gap, n, steps = max(below, above), below + above + 1, _steps(wide, v.itemsize, half)
+    n, steps = below + above + 1, _steps(wide, v.itemsize, half)
     zero, factor = wide[3], (wide[1] + wide[1]) * wide[2]
-    for block in range(0, v.shape[0] - 2 * gap, BLOCK):
+    for block in range(0, v.shape[0] - 2 * below, BLOCK):
         first, own = np.uint64(block), np.uint64(block + below)
         fetch(coming, first, False)
         if n == 5:
@@ -287,7 +288,7 @@ def normalize_back(v: Floats, g: Floats, e: Floats, below: int, above: int, wide
         else:
             _energies(v, first, n, d, wide)
             divide_back(v, g, own, d, e, wide, half)
-    for block in range(0, v.shape[0] - 2 * gap, BLOCK):
+    for block in range(0, v.shape[0] - 2 * below, BLOCK):
         own = np.uint64(block + above)
         fetch(filled, np.uint64(block), True)
         _sums(e, np.uint64(block), n, d)

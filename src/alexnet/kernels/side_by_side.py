@@ -10,10 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.compiled import compiled
-from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, lines
-
 PIXELS = 32  # bf16 numbers in a row of AMX's tiles
 
 
@@ -24,7 +20,7 @@ def worth_it(images: int, width: int, size: int, pad: tuple[int, int]) -> bool:
 
 
 class SideBySide(torch.autograd.Function):
-    """bf16[2 N, C, H, W] -> bf16[2 N, K, H, W]. Its gradient cannot be differentiated again."""
+    """float[2 N, C, H, W] -> float[2 N, K, H, W]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> Tensor:  # type: ignore[override]
@@ -33,7 +29,6 @@ class SideBySide(torch.autograd.Function):
         return F.conv2d(x, weight, bias, 1, pad, groups=groups)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
@@ -50,27 +45,7 @@ class SideBySide(torch.autograd.Function):
 
 def _in_pairs(x: Tensor, gap: int) -> Tensor:
     """float[2 N, C, H, W] -> float[N, C, H, W + gap + W], channels last."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    images, maps, height, width = x.shape
-    shape = images // 2, maps, height, 2 * width + gap
-    pairs = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-    on_all_cores(_lay, images // 2, lines(x), lines(pairs))
-    return pairs
-
-
-@compiled
-def _lay(first: int, last: int, x: Floats, pairs: Floats) -> None:
-    """Two images side by side in each of the pairs `first` to `last`."""
-    _, height, width, maps = x.shape
-    line, whole = width * maps, pairs.shape[2] * maps
-    for pair in range(first, last):
-        for row in range(height):
-            left, right = x[2 * pair, row].reshape(line), x[2 * pair + 1, row].reshape(line)
-            into = pairs[pair, row].reshape(whole)
-            beside, between = into[whole - line :], into[line : whole - line]
-            for i in range(line):
-                into[i] = left[i]
-            for i in range(between.shape[0]):
-                between[i] = 0
-            for i in range(line):
-                beside[i] = right[i]
+    rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    images, height, _, maps = rows.shape
+    between = rows.new_zeros(images // 2, height, gap, maps)
+    return torch.cat([rows[::2], between, rows[1::2]], 2).permute(0, 3, 1, 2)

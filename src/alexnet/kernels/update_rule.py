@@ -6,9 +6,9 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, bare, one, put
+from alexnet.kernels.lines import Floats, bare, put, widened
 
-CHUNK = 2**14  # numbers a thread is given at a time
+CHUNK = 2**14  # numbers: what is shared out between threads are these
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
@@ -55,15 +55,10 @@ def _flat(x: Tensor) -> Tensor:
 def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats, numbers: Floats) -> None:
     """The chunks `first` to `last`; `copy` is empty where nobody reads one."""
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
-    for chunk in range(first, last):
-        ours = slice(chunk * CHUNK, min((chunk + 1) * CHUNK, w.shape[0]))
-        weight, velocity, gradient, rounded = w[ours], v[ours], g[ours], copy[ours]
-        if copy.shape[0]:
-            for i in range(weight.shape[0]):
-                velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * one(gradient, i)
-                weight[i] += velocity[i]
-                put(rounded, i, weight[i])
-        else:
-            for i in range(weight.shape[0]):
-                velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * one(gradient, i)
-                weight[i] += velocity[i]
+    ours = slice(first * CHUNK, min(last * CHUNK, w.shape[0]))
+    weight, velocity, gradient, rounded = w[ours], v[ours], g[ours], copy[ours]
+    for i in range(weight.shape[0]):
+        velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * widened(gradient, i)
+        weight[i] += velocity[i]
+        if rounded.shape[0]:
+            put(rounded, i, weight[i])

@@ -15,7 +15,11 @@ def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> 
 
     x         float[N, C, H, W]
     returns   float[N, C, H, W]
+
+    Raises ValueError for an even size, which has no middle.
     """
+    if size % 2 == 0:
+        raise ValueError(f"a patch of {size} has no middle; an odd one has")
     match way(x):
         case "numba":
             kernels: ModuleType = within_map_numba

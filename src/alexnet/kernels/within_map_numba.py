@@ -48,9 +48,25 @@ def _sums_along(down: Floats, first: Any, reach: int, maps: int, d: Floats) -> N
 
 
 @compiled_part
+def _divisors(down: Floats, block: int, reach: int, maps: int, wide: Any, d: Floats) -> None:
+    """d = k + alpha * those sums of energies."""
+    _sums_along(down, np.uint64(block), reach, maps, d)
+    for i in range(np.uint64(BLOCK)):
+        d[i] = wide[0] + wide[1] * d[i]
+
+
+@compiled_part
 def _clear(row: Floats, first: int, zero: Any) -> None:
     for i in range(np.uint64(first), np.uint64(row.shape[0])):
         row[i] = zero
+
+
+@compiled_part
+def _sizes(x: Floats, reach: int) -> tuple[int, int, int, int]:
+    """How many rows a patch has, the numbers in a row, those before it, and how long a row in the cache is: with a
+    block to spare, as rows are summed by whole blocks."""
+    line, gap = x.shape[2] * x.shape[3], reach * x.shape[3]
+    return 2 * reach + 1, line, gap, room(line, gap) + BLOCK
 
 
 @compiled_part
@@ -68,18 +84,16 @@ def _enter(x: Floats, image: int, row: int, v: Floats, energies: Floats, gap: in
 @compiled
 def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach: int) -> None:
     """The images `first` to `last`."""
-    _, height, width, maps = x.shape
-    line, gap, size, wide, half = width * maps, reach * maps, 2 * reach + 1, known(numbers), x.itemsize == 2
-    length = room(line, gap + BLOCK // 2)
-    zero = wide[3]
+    height, maps, wide, half = x.shape[1], x.shape[3], known(numbers), x.itemsize == 2
+    size, line, gap, length = _sizes(x, reach)
     v, e = np.zeros((size, length), numbers.dtype), np.zeros((max(size, 2), length), numbers.dtype)
     p, d, down = np.zeros(length, numbers.dtype), np.empty(BLOCK, numbers.dtype), np.zeros(length, numbers.dtype)
     for image in range(first, last):
         for slot in range(size):
-            _clear(e[slot], 0, zero)
+            _clear(e[slot], 0, wide[3])
         for ready in range(height + reach):
             row = ready - reach
-            _enter(x, image, ready, v[ready % size], e[ready % size], gap, zero)
+            _enter(x, image, ready, v[ready % size], e[ready % size], gap, wide[3])
             if row < 0:
                 continue
             own, into = v[row % size], y[image, row].reshape(line)
@@ -88,9 +102,7 @@ def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach
             for block in range(0, line, BLOCK):
                 fetch(coming, block, False)
                 fetch(into, block, True)
-                _sums_along(down, np.uint64(block), reach, maps, d)
-                for i in range(BLOCK):
-                    d[i] = wide[0] + wide[1] * d[i]
+                _divisors(down, block, reach, maps, wide, d)
                 divide(own, np.uint64(gap + block), d, p, wide, half)
             write(p[gap : gap + line], into)
 
@@ -99,11 +111,10 @@ def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach
 def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, numbers: Floats,
               reach: int) -> None:  # fmt: skip
     """The images `first` to `last`: g d^-beta - 2 alpha beta x * patch sums of g x d^(-beta - 1)."""
-    _, height, width, maps = x.shape
-    line, gap, size, wide, half = width * maps, reach * maps, 2 * reach + 1, known(numbers), x.itemsize == 2
-    length, factor = room(line, gap + BLOCK // 2), (wide[1] + wide[1]) * wide[2]
-    zero = wide[3]
-    v, direct = np.zeros((2 * size, length), numbers.dtype), np.zeros((2 * size, length), numbers.dtype)
+    height, maps, wide, half = x.shape[1], x.shape[3], known(numbers), x.itemsize == 2
+    zero, factor = wide[3], (wide[1] + wide[1]) * wide[2]
+    size, line, gap, length = _sizes(x, reach)
+    v, direct = np.zeros((size, length), numbers.dtype), np.zeros((size, length), numbers.dtype)
     e, shared = np.zeros((max(size, 2), length), numbers.dtype), np.zeros((max(size, 2), length), numbers.dtype)
     d, down = np.empty(BLOCK, numbers.dtype), np.zeros(length, numbers.dtype)
     for image in range(first, last):
@@ -112,27 +123,25 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
             _clear(shared[slot], 0, zero)
         for ready in range(height + 2 * reach):
             middle, row = ready - reach, ready - 2 * reach
-            _enter(x, image, ready, v[ready % (2 * size)], e[ready % size], gap, zero)
-            if 0 <= middle < height:
-                activity, own, ours = v[middle % (2 * size)], direct[middle % (2 * size)], shared[middle % size]
+            _enter(x, image, ready, v[ready % size], e[ready % size], gap, zero)
+            if middle >= height:
+                _clear(shared[middle % size], 0, zero)
+            elif middle >= 0:
+                activity, own, ours = v[middle % size], direct[middle % size], shared[middle % size]
                 read(g[image, middle].reshape(line), own[gap : gap + line])
-                _clear(own, gap + line, zero)
                 coming = x[image, min(ready + 1, height - 1)].reshape(line)
                 coming_g = g[image, min(middle + 1, height - 1)].reshape(line)
                 _sums_down(e, down)
                 for block in range(0, line, BLOCK):
                     fetch(coming, block, False)
                     fetch(coming_g, block, False)
-                    _sums_along(down, np.uint64(block), reach, maps, d)
-                    for i in range(BLOCK):
-                        d[i] = wide[0] + wide[1] * d[i]
+                    _divisors(down, block, reach, maps, wide, d)
                     divide_back(activity, own, np.uint64(gap + block), d, ours, wide, half)
                 _clear(ours, gap + line, zero)  # what is not a number may have come there
-            elif middle >= height:
-                _clear(shared[middle % size], 0, zero)
+                _clear(own, gap + line, zero)
             if row < 0:
                 continue
-            activity, own, into = v[row % (2 * size)], direct[row % (2 * size)], gradient[image, row].reshape(line)
+            activity, own, into = v[row % size], direct[row % size], gradient[image, row].reshape(line)
             _sums_down(shared, down)
             for block in range(0, line, BLOCK):
                 fetch(into, block, True)
