@@ -1,4 +1,4 @@
-"""Convolution (section 3.5), given to PyTorch in the form that a processor's matrix units like."""
+"""Convolution, given to PyTorch in the form that a processor's matrix units like."""
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
     """float[N, C, H, W], float[K, C / groups, size, size], float[K] -> float[N, K, H', W'].
 
     pad   lines of zeros before and behind the rows and the columns
+
+    Raises PyTorch's RuntimeError where a kernel has no place in what is padded. Section 3.5.
     """
     kind, (before, behind) = kind_of_products(x), pad
     size, half = weight.shape[-1], kind == torch.bfloat16

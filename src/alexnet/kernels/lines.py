@@ -220,18 +220,20 @@ def _energies(v: Floats, first: Any, n: int, d: Floats, wide: Any) -> None:
 
 
 @compiled_part
-def _sums(e: Floats, first: Any, n: int, d: Floats) -> None:
-    """d[i] = e[first + i] + ... + e[first + i + n - 1], for each of a block."""
+def sums(x: Floats, first: Any, n: int, step: int, d: Floats) -> None:
+    """d[i] = x[first + i] + x[first + i + step] + ..., n of them, for each of a block."""
+    apart = np.uint64(step)
     if n == 5:
         for i in range(np.uint64(BLOCK)):
             j = first + i
-            d[i] = ((e[j] + e[j + ONE]) + (e[j + TWO] + e[j + THREE])) + e[j + FOUR]
+            two, three, four = j + TWO * apart, j + THREE * apart, j + FOUR * apart
+            d[i] = ((x[j] + x[j + apart]) + (x[two] + x[three])) + x[four]
         return
     for i in range(np.uint64(BLOCK)):
-        d[i] = e[first + i]
+        d[i] = x[first + i]
     for reach in range(np.uint64(1), np.uint64(n)):
         for i in range(np.uint64(BLOCK)):
-            d[i] += e[first + reach + i]
+            d[i] += x[first + reach * apart + i]
 
 
 @compiled_part
@@ -291,7 +293,7 @@ def normalize_back(v: Floats, g: Floats, e: Floats, below: int, above: int, wide
     for block in range(0, v.shape[0] - 2 * below, BLOCK):
         own = np.uint64(block + above)
         fetch(filled, np.uint64(block), True)
-        _sums(e, np.uint64(block), n, d)
+        sums(e, np.uint64(block), n, 1, d)
         for i in range(np.uint64(BLOCK)):
             j = own + i
             g[j] = zero if v[j] <= floor else g[j] - factor * v[j] * d[i]

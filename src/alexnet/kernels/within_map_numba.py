@@ -11,7 +11,20 @@ from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import BLOCK, Floats, divide, divide_back, fetch, known, lines, numbers, read, room, write
+from alexnet.kernels.lines import (
+    BLOCK,
+    Floats,
+    divide,
+    divide_back,
+    fetch,
+    known,
+    lines,
+    numbers,
+    read,
+    room,
+    sums,
+    write,
+)
 
 
 def forward(x: Tensor, y: Tensor, reach: int, k: float, alpha: float, beta: float) -> None:
@@ -37,20 +50,9 @@ def _sums_down(rows: Floats, down: Floats) -> None:
 
 
 @compiled_part
-def _sums_along(down: Floats, first: Any, reach: int, maps: int, d: Floats) -> None:
-    """d[i] = the sum of `down` at the places of a patch that begins at first + i."""
-    for i in range(np.uint64(BLOCK)):
-        d[i] = down[first + i]
-    for step in range(maps, (2 * reach + 1) * maps, maps):
-        at = first + np.uint64(step)
-        for i in range(np.uint64(BLOCK)):
-            d[i] += down[at + i]
-
-
-@compiled_part
-def _divisors(down: Floats, block: int, reach: int, maps: int, wide: Any, d: Floats) -> None:
-    """d = k + alpha * those sums of energies."""
-    _sums_along(down, np.uint64(block), reach, maps, d)
+def _divisors(down: Floats, block: int, size: int, maps: int, wide: Any, d: Floats) -> None:
+    """d = k + alpha * those sums, of energies, along a patch."""
+    sums(down, np.uint64(block), size, maps, d)
     for i in range(np.uint64(BLOCK)):
         d[i] = wide[0] + wide[1] * d[i]
 
@@ -102,7 +104,7 @@ def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach
             for block in range(0, line, BLOCK):
                 fetch(coming, block, False)
                 fetch(into, block, True)
-                _divisors(down, block, reach, maps, wide, d)
+                _divisors(down, block, size, maps, wide, d)
                 divide(own, np.uint64(gap + block), d, p, wide, half)
             write(p[gap : gap + line], into)
 
@@ -135,7 +137,7 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
                 for block in range(0, line, BLOCK):
                     fetch(coming, block, False)
                     fetch(coming_g, block, False)
-                    _divisors(down, block, reach, maps, wide, d)
+                    _divisors(down, block, size, maps, wide, d)
                     divide_back(activity, own, np.uint64(gap + block), d, ours, wide, half)
                 _clear(ours, gap + line, zero)  # what is not a number may have come there
                 _clear(own, gap + line, zero)
@@ -145,7 +147,7 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
             _sums_down(shared, down)
             for block in range(0, line, BLOCK):
                 fetch(into, block, True)
-                _sums_along(down, np.uint64(block), reach, maps, d)
+                sums(down, np.uint64(block), size, maps, d)
                 at = np.uint64(gap + block)
                 for i in range(np.uint64(BLOCK)):
                     own[at + i] -= factor * activity[at + i] * d[i]
