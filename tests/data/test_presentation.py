@@ -1,14 +1,18 @@
 """From bytes to what the network sees: cut, centred, mirrored, shifted, scaled, alike one by one and all at once."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 
+from alexnet.data import presentation
 from alexnet.data.augment import Alterations, Images, drawn, view
 from alexnet.data.presentation import Presentation
 from alexnet.data.statistics import Statistics
+from alexnet.kernels import choice
 
-FORMS = ("one by one", "at once")
+FORMS = ("one by one", "at once", *(["on a GPU"] if choice.TRITON else []))  # there by Triton's interpreter if need be
 
 
 def small(**changes) -> Images:
@@ -32,10 +36,13 @@ def presented(pictures, done, images, measured, form=FORMS[0]):
     size = images.patch
     cut = [one[top : top + size, left : left + size] for one, (top, left) in zip(pictures, done.corners, strict=True)]
     patches = np.stack(cut)
-    presentation = Presentation(images, measured, torch.device("cpu"))
+    on_gpu = form == "on a GPU"
+    there = torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
+    ours = Presentation(images, measured, there)
     if form == FORMS[1]:
-        presentation._one_by_one = presentation.at_once
-    shown = presentation(torch.from_numpy(patches), done)
+        ours._one_by_one = ours.at_once
+    with patch.object(presentation, "way", lambda x: "triton" if on_gpu else "plain"):
+        shown = ours(torch.from_numpy(patches), done).cpu()
     assert shown.shape == (len(pictures), 3, size, size) and shown.is_contiguous(memory_format=torch.channels_last)
     return shown.permute(0, 2, 3, 1).numpy()
 
@@ -105,8 +112,8 @@ def test_one_shifted_image_among_others_is_shifted():
 
 
 @pytest.mark.parametrize("mean", ["at-patch", "centre"])
-def test_both_forms_give_the_same_bits(mean):
+def test_all_forms_give_the_same_bits(mean):
     images, measured = small(mean=mean, colour="deviation", scale=1 / 57), small_statistics()
     done = drawn(images, measured, seed=3, epoch=2, count=40)
-    one, other = (presented(squares(40), done, images, measured, form) for form in FORMS)
-    assert np.array_equal(one, other)
+    one, *others = (presented(squares(40), done, images, measured, form) for form in FORMS)
+    assert others and all(np.array_equal(one, other) for other in others)

@@ -7,7 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from alexnet.kernels import in_blocks, side_by_side
+from alexnet.kernels import choice, in_blocks, side_by_side
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
 from alexnet.kernels.fully_connected import _Connected, fully_connected
@@ -248,3 +248,19 @@ def test_weights_in_float32_under_autocast_have_gradients_in_float32():
     assert result.dtype == torch.bfloat16
     result.float().sum().backward()
     assert {each.grad.dtype for each in given} == {torch.float32}
+
+
+@compiled
+@pytest.mark.skipif(not choice.TRITON or torch.cuda.is_available(), reason="Triton's interpreter, where no GPU is")
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_gpus_blocks_are_the_processors(case):
+    from alexnet.kernels import in_blocks_triton
+
+    images, maps, height, width, size, pad = case
+    height, width = min(height, 50), min(width, 40)
+    x = numbers(images, maps, height, width, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    blocks = in_blocks.InBlocks.apply(x, torch.float32, pad, size)
+    more = torch.full((images, blocks.shape[1] + 9, *blocks.shape[2:]), torch.nan)
+    more = more.contiguous(memory_format=torch.channels_last)
+    in_blocks_triton.fill(x, more, pad[0])
+    assert torch.equal(more[:, : blocks.shape[1]], blocks) and not more[:, blocks.shape[1] :].any()

@@ -11,18 +11,24 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from alexnet.kernels import after_convolution_triton, dropout_triton, update_rule_triton, within_map_triton
+from alexnet.kernels import after_convolution_triton, dropout_triton, in_blocks_triton, presentation_triton
+from alexnet.kernels import update_rule_triton, within_map_triton
 from alexnet.kernels.after_convolution import Following
 
-TYPES = {"winners": "*u8", "seed": "*i64", "bound": "i64", "shared": "*fp32"}
-TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale"), "fp32")
-TYPES |= dict.fromkeys(("count", "columns", "height", "width", "rows", "top", "left"), "i32")
+TYPES = {"winners": "*u8", "seed": "*i64", "bound": "i64", "patches": "*u8", "corners": "*i64", "mirrored": "*i1"}
+TYPES |= dict.fromkeys(("shared", "sums", "shifts", "mean"), "*fp32")
+TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale", "factor"), "fp32")
+WHOLE = "count columns height width rows top left units tiles high_blocks wide_blocks x_maps out_maps g_maps"
+TYPES |= dict.fromkeys((*WHOLE.split(), "before", "side", "mean_side", "start"), "i32")
 paper, last = Following(True, (2, 5, 2.0, 1e-4, 0.75), (3, 2)), Following(pool=(3, 2), last=True)
 kernels = [(dropout_triton._drop, {"tile": 1024}), (update_rule_triton._move, {"tile": 1024, "copied": True})]
 within = {"maps": 32, "reach": 1, "padded": 32, "pixels": 32}
 kernels += [(getattr(within_map_triton, name), within) for name in ("_forward", "_share", "_backward")]
-for what, maps in ((paper, 96), (last, 256)):
-    constants = after_convolution_triton.constants_of(what, maps)
+kernels += [(in_blocks_triton._fill, {"room": 64, "maps": 3, "tile": 1024})]
+presented = {"colours": 3, "row_room": 1024, "shifted": True, "at_patch": True}
+kernels += [(presentation_triton._present, presented)]
+for what, maps in ((paper, 48), (last, 256)):
+    constants = after_convolution_triton.constants_of(what, maps, True)
     kernels += [(after_convolution_triton._forward, constants), (after_convolution_triton._backward, constants)]
 for kernel, constants in kernels:
     names = [name for name in kernel.arg_names if name not in constants]
@@ -42,4 +48,4 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     sizes = done.stdout.split()
-    assert len(sizes) == 9 and all(int(size) > 1000 for size in sizes)
+    assert len(sizes) == 11 and all(int(size) > 1000 for size in sizes)

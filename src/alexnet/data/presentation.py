@@ -8,6 +8,7 @@ from torch import Tensor
 
 from alexnet.data.augment import Alterations, Images
 from alexnet.data.statistics import Statistics
+from alexnet.kernels.choice import way
 
 
 class Cut(NamedTuple):
@@ -33,8 +34,8 @@ class Cut(NamedTuple):
 class Presentation:
     """Subtract the mean, mirror, shift the colours and scale: in this order, in float32.
 
-    On a CPU image by image, so that each stays in the cache; on other devices all at once, in few launches. The same
-    bits either way.
+    On a CPU image by image, so that each stays in the cache; on an NVIDIA GPU in one launch, on other devices in a few
+    more. The same bits either way.
     """
 
     def __init__(self, images: Images, statistics: Statistics, device: torch.device) -> None:
@@ -52,14 +53,22 @@ class Presentation:
         cut = Cut(*(each.to(self.device, non_blocking=True) for each in Cut.of(patches, done)))
         return self.computed(cut, done.shifted, done.divisor)
 
-    def computed(self, cut: Cut, shifted: bool, divisor: float) -> Tensor:
-        """The arithmetic alone, of what is on the device: float32[N, 3, patch, patch], channels last."""
+    def computed(self, cut: Cut, shifted: bool, divisor: float, kind: torch.dtype = torch.float32) -> Tensor:
+        """The arithmetic alone, of what is on the device: [N, 3, patch, patch] rounded to `kind`, channels last."""
+        factor = self.images.scale / divisor
+        if way(self._mean) == "triton":
+            from alexnet.kernels.presentation_triton import present
+
+            start = None if self.images.mean == "at-patch" else self._start
+            shifts = cut.shifts if shifted else None
+            shown = present(cut.patches, cut.corners, cut.mirrored, shifts, self._mean, start, factor, kind)
+            return shown.permute(0, 3, 1, 2)
         shown = self._one_by_one(cut) if self.device.type == "cpu" else self.at_once(cut)
         if shifted:
             shown += cut.shifts[:, None, None, :]
-        if (factor := self.images.scale / divisor) != 1:
+        if factor != 1:
             shown *= factor
-        return shown.permute(0, 3, 1, 2)
+        return shown.to(kind).permute(0, 3, 1, 2)
 
     def at_once(self, cut: Cut) -> Tensor:
         """Mean and mirror for all images together: float32[N, patch, patch, 3]."""

@@ -67,4 +67,6 @@ def logits_of_views(
         right = network.stage(0, what.stages, torch.cat([view[:, :, :, n * step :] for view in views]))
         strips = zip(inner, below.chunk(len(views)), right.chunk(len(views)), strict=True)
         inner = [torch.cat([torch.cat([own, beside[:, :, :n]], 3), under], 2) for own, under, beside in strips]
+    if whole.is_cuda and (here is None or len(here.counts) < 2):  # a GPU has room for all views at once
+        return list(network.stage(what.stages, None, torch.cat(inner), here).chunk(len(inner)))
     return [network.stage(what.stages, None, each, here) for each in inner]

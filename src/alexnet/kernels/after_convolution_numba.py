@@ -5,6 +5,7 @@ again, and writes one gradient. A pixel's maps lie apart by towers there (`lines
 `gap` + its column * `apart`.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,13 +34,17 @@ if TYPE_CHECKING:
 NOBODY = 255  # in place of a winner where the rectifier behind the pooling let nothing through
 
 
-def forward(x: Tensor, out: Tensor, winners: Tensor, what: "Following") -> None:
-    """Fill `out` and `winners`; all channels last."""
+def forward(parts: Sequence[Tensor], _: None, out: Tensor, winners: Tensor, what: "Following") -> None:
+    """Fill `out` and `winners` of one part; all channels last."""
+    (x,) = parts
     on_all_cores(_forward, len(x), lines(x), lines(out), winners.numpy(), *_numbers(x, what))
 
 
-def backward(x: Tensor, g: Tensor, winners: Tensor, gradient: Tensor, what: "Following") -> None:
-    """Fill `gradient`; all channels last."""
+def backward(
+    parts: Sequence[Tensor], _: None, g: Tensor, winners: Tensor, gradients: Sequence[Tensor], what: "Following"
+) -> None:
+    """Fill the part's gradient; all channels last."""
+    (x,), (gradient,) = parts, gradients
     on_all_cores(_backward, len(x), lines(x), lines(g), winners.numpy(), lines(gradient), *_numbers(x, what))
 
 

@@ -1,14 +1,17 @@
-"""Convolution, given to PyTorch in the form that a processor's matrix units like."""
+"""Convolution, given to PyTorch in the form that matrix units like."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels.choice import ON_CPU, kind_of_products, way
-from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks
+from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, room
 from alexnet.kernels.side_by_side import SideBySide, worth_it
 
 FEW = 4  # maps, at most, that come in blocks
+HALF = (torch.bfloat16, torch.float16)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tuple[int, int], groups: int) -> Tensor:
@@ -21,21 +24,54 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
     kind, (before, behind) = kind_of_products(x), pad
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
-        if stride == SIDE and groups == 1 and x.shape[1] <= FEW and (half or _learns(weight)) and _fits(x, size, pad):
-            return F.conv2d(InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight), bias)
+        if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight)):
+            return F.conv2d(InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, room(x)), bias)
         if stride == 1 and half and _learns(weight) and worth_it(len(x), x.shape[3], size, pad):
             convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
             return convolved
+    if way(x) == "triton" and len(x) > 0:
+        parts = towers_of_convolution(x, weight, stride=stride, pad=pad, groups=groups)
+        return (torch.cat(parts, 1) if groups > 1 else parts[0]) + bias.to(kind)[:, None, None]
     if before != behind:
         x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
     return F.conv2d(x, weight, bias, stride, before, groups=groups)
 
 
+def towers_of_convolution(
+    x: Tensor, weight: Tensor, *, stride: int, pad: tuple[int, int], groups: int
+) -> tuple[Tensor, ...]:
+    """The same without the bias, for a GPU: each group's kernels by themselves, float[N, K / groups, H', W'] of each.
+
+    cuDNN computes groups one by one in several times the time, or with results that differ from run to run.
+    """
+    kind, (before, behind) = kind_of_products(x), pad
+    if kind in HALF and _in_blocks(x, weight, stride, pad, groups):
+        return (F.conv2d(InBlocks.apply(x, kind, pad, weight.shape[-1]), kernels_in_blocks(weight, room(x))),)
+    if before != behind:
+        x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
+    towers: tuple[Tensor, ...] = Apart.apply(x, groups) if groups > 1 else (x,)
+    kernels = weight.chunk(groups)
+    return tuple(F.conv2d(each, own, None, stride, before) for each, own in zip(towers, kernels, strict=True))
+
+
+class Apart(torch.autograd.Function):
+    """float[N, C, H, W] -> `groups` times float[N, C / groups, H, W], channels last."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return tuple(each.contiguous(memory_format=torch.channels_last) for each in x.chunk(groups, 1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return torch.cat(gradients, 1), None
+
+
+def _in_blocks(x: Tensor, weight: Tensor, stride: int, pad: tuple[int, int], groups: int) -> bool:
+    """Whether these are kernels over an image's few maps, which blocks fit; and whether they have a place at all."""
+    fits = min(x.shape[2:]) + sum(pad) >= weight.shape[-1]
+    return stride == SIDE and groups == 1 and x.shape[1] <= FEW and fits
+
+
 def _learns(weight: Tensor) -> bool:
     """Whether the weights' gradient will be asked for: in float32 it alone is faster over blocks."""
     return torch.is_grad_enabled() and weight.requires_grad
-
-
-def _fits(x: Tensor, size: int, pad: tuple[int, int]) -> bool:
-    """Whether there is a place for the kernel at all; if not, PyTorch says so."""
-    return min(x.shape[2:]) + sum(pad) >= size

@@ -1,7 +1,8 @@
 """A convolution of stride 4 as one of stride 1 over blocks of 4 x 4 pixels.
 
 Matrix units take many maps at a time, and an image has three; a block's 48 numbers are as many maps. Zeros fill the
-kernels up to whole blocks, a fifth more products for 11 x 11, and with AMX the gradient takes a third of the time.
+kernels up to whole blocks, a fifth more products for 11 x 11, and with AMX the gradient takes a third of the time. On a
+GPU zeros fill the maps up to 64: cuDNN has faster kernels for these, whose results are the same each time.
 (What is not finite makes those products NaN: it reaches three pixels further than the kernels do.)
 """
 
@@ -17,25 +18,32 @@ from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lines import BLOCK, Floats, fetch, lines, put
 
 SIDE = 4  # of a block, in pixels
+ON_GPU = 64  # maps that a block's are filled up to
 
 
 class InBlocks(torch.autograd.Function):
-    """float[N, C, H, W] -> float[N, 4 * 4 * C, rows, columns], channels last: the blocks that kernels reach."""
+    """float[N, C, H, W] -> float[N, room, rows, columns], channels last: the blocks that kernels reach."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kind: torch.dtype, pad: tuple[int, int], size: int) -> Tensor:  # type: ignore[override]
         x = x.contiguous(memory_format=torch.channels_last)
         rows, columns = ((side + sum(pad) - size) // SIDE + -(-size // SIDE) for side in x.shape[2:])
-        shape = len(x), SIDE * SIDE * x.shape[1], rows, columns
-        blocks = torch.empty(shape, dtype=kind, memory_format=torch.channels_last)
-        on_all_cores(_fill, len(x), lines(x), lines(blocks), pad[0])
+        shape = len(x), room(x), rows, columns
+        blocks = torch.empty(shape, dtype=kind, device=x.device, memory_format=torch.channels_last)
+        if x.is_cuda:
+            from alexnet.kernels import in_blocks_triton
+
+            in_blocks_triton.fill(x, blocks, pad[0])
+        else:
+            on_all_cores(_fill, len(x), lines(x), lines(blocks), pad[0])
         ctx.shape, ctx.before = x.shape, pad[0]
         return blocks
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         (images, maps, height, width), (rows, columns) = ctx.shape, g.shape[2:]
-        pixels = g.permute(0, 2, 3, 1).reshape(images, rows, columns, SIDE, SIDE, maps).transpose(2, 3)
+        filled = g.permute(0, 2, 3, 1)[..., : SIDE * SIDE * maps]
+        pixels = filled.reshape(images, rows, columns, SIDE, SIDE, maps).transpose(2, 3)
         pixels = pixels.reshape(images, SIDE * rows, SIDE * columns, maps).permute(0, 3, 1, 2)
         before = ctx.before
         beyond = (max(0, before + side - SIDE * n) for side, n in ((width, columns), (height, rows)))
@@ -44,13 +52,20 @@ class InBlocks(torch.autograd.Function):
         return whole[:, :, before : before + height, before : before + width], None, None, None
 
 
-def kernels_in_blocks(weight: Tensor) -> Tensor:
-    """float[K, C, size, size] -> float[K, 4 * 4 * C, size', size'], a block's numbers in the order of `_fill`."""
+def room(x: Tensor) -> int:
+    """How many maps a block of these images has."""
+    numbers = SIDE * SIDE * x.shape[1]
+    return -(-numbers // ON_GPU) * ON_GPU if x.is_cuda else numbers
+
+
+def kernels_in_blocks(weight: Tensor, room: int) -> Tensor:
+    """float[K, C, size, size] -> float[K, room, size', size'], a block's numbers in the order of `_fill`."""
     kernels, maps, size, _ = weight.shape
     blocks = -(-size // SIDE)
     short = blocks * SIDE - size
     whole = F.pad(weight, (0, short, 0, short)).reshape(kernels, maps, blocks, SIDE, blocks, SIDE)
-    return whole.permute(0, 3, 5, 1, 2, 4).reshape(kernels, SIDE * SIDE * maps, blocks, blocks)
+    filled = whole.permute(0, 3, 5, 1, 2, 4).reshape(kernels, SIDE * SIDE * maps, blocks, blocks)
+    return F.pad(filled, (0, 0, 0, 0, 0, room - filled.shape[1]))
 
 
 @compiled

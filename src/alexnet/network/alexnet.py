@@ -1,15 +1,18 @@
 """Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from alexnet.kernels.choice import way
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import Dropout, Gathering, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import (
+    Convolved,
     DroppedOut,
     Gathered,
     Here,
@@ -68,13 +71,18 @@ class AlexNet(nn.Module):
 
     def stage(self, first: int, last: int | None, x: Tensor, here: Here | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
-        for numbers, together in self.stages[first:last]:
-            if together and all(self._untouched(number) for number in numbers):
-                x = together(x)
-                continue
-            for number in numbers:
-                x = self._output(number, x, here)
-        return x
+        parts: tuple[Tensor, ...] = (x,)  # on a GPU a convolution leaves its towers apart, and the bias to what follows
+        bias, on_gpu = None, way(x) == "triton"
+        for (numbers, together), (behind, following) in pairwise([*self.stages[first:last], (range(0), None)]):
+            module = self._module(numbers[0])
+            if together and self._untouched(*numbers):
+                parts, bias = (together(*parts, bias=bias),), None
+            elif following and on_gpu and isinstance(module, Convolved) and self._untouched(*numbers, *behind):
+                parts, bias = module.towers(*parts), module.bias
+            else:
+                for number in numbers:
+                    parts = (self._output(number, parts[0], here),)
+        return parts[0]
 
     def activations(self, images: Tensor, *names: str) -> dict[str, Tensor]:
         """The activities of the named layers (all of them when none is named), by name and in order.
@@ -115,13 +123,15 @@ class AlexNet(nn.Module):
             if isinstance(module, Learned):
                 yield name, module
 
-    def _untouched(self, number: int) -> bool:
-        """Whether the layer's module is the one that was put there, and nobody has hooked it."""
-        module = self._module(number)
-        hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-        if not isinstance(module, Operation) or module.layer is not self.lineage.layers[number]:
-            return False
-        return "forward" not in vars(module) and not any(hooks) and not _has_any_global_hook()
+    def _untouched(self, *numbers: int) -> bool:
+        """Whether these layers' modules are those that were put there, and nobody has hooked them."""
+        for number in numbers:
+            module = self._module(number)
+            hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+            own = isinstance(module, Operation | Convolved) and module.layer is self.lineage.layers[number]
+            if not own or "forward" in vars(module) or any(hooks):
+                return False
+        return not _has_any_global_hook()
 
     def _module(self, number: int) -> nn.Module:
         return self.get_submodule(self.steps[number][1])

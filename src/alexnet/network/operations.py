@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet.kernels.after_convolution import Following
-from alexnet.kernels.convolution import convolution
+from alexnet.kernels.convolution import convolution, towers_of_convolution
 from alexnet.kernels.dropout import dropped
 from alexnet.kernels.fully_connected import fully_connected
 from alexnet.kernels.within_map import within_map
@@ -138,6 +138,11 @@ class Convolved(Learned):
         """float[N, C, H, W] -> float[N, K, H', W']."""
         layer = self.layer
         return convolution(x, self.weight, self.bias, stride=layer.stride, pad=layer.pad, groups=layer.groups)
+
+    def towers(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The same without the bias, each group's maps by themselves: for a GPU, and what follows there."""
+        layer = self.layer
+        return towers_of_convolution(x, self.weight, stride=layer.stride, pad=layer.pad, groups=layer.groups)
 
 
 class LocallyConvolved(Learned):

@@ -104,7 +104,7 @@ class Step:
         with self.machine.precision():
             here = Here(given.seeds, portion.row, self.ranks.tower, portion.own_weight, portion.counts)
             # Nothing here holds the images: the first layer keeps what it needs of them.
-            logits = self.shared(self.shown.computed(cut, done.shifted, done.divisor).to(self.machine.products), here)
+            logits = self.shared(self.shown.computed(cut, done.shifted, done.divisor, self.machine.products), here)
         # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
         loss = F.cross_entropy(logits.to(self.machine.sums), given.labels) * portion.weight
         (loss * self.ranks.shares).backward()
