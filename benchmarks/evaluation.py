@@ -61,7 +61,9 @@ def main() -> None:
     stock.to(machine.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (options.images, 16, 16, 3), dtype=np.uint8)
-    squares = coarse.repeat(16, 1).repeat(16, 2)
+    pinned = torch.empty(options.images, 256, 256, 3, dtype=torch.uint8, pin_memory=machine.device.type == "cuda")
+    squares = pinned.numpy()  # in memory as `predict` has it
+    squares[...] = coarse.repeat(16, 1).repeat(16, 2)
     mean = random.uniform(100, 140, (256, 256, 3)).astype(np.float32)
     statistics = Statistics(mean, np.ones(3), np.eye(3))
     whole = (torch.from_numpy(squares).float() - torch.from_numpy(mean)).permute(0, 3, 1, 2).to(machine.device)

@@ -31,7 +31,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Convolution, FullyConnected, Layer, MaxPool, NormAcrossMaps, Rectifier
 from alexnet.network.operations import following
 from alexnet.runtime.devices import Machine, environment, this_machine
-from stock import ceilings, interleaved
+from stock import ceilings, interleaved, recorded
 
 Pass = tuple[Callable[[], object], Callable[[], object]]  # forward alone, forward and backward
 
@@ -193,7 +193,8 @@ def update_sides(lineage: str, machine: Machine) -> dict[str, dict[str, Callable
         for each in zip(weights, velocities, given, copies, strict=True):
             move(*each, numbers)
 
-    return {"update": {"stock both": sgd.step, f"{str(machine.products).removeprefix('torch.')} both": ours}}
+    at_once = recorded(ours, machine.device)
+    return {"update": {"stock both": sgd.step, f"{str(machine.products).removeprefix('torch.')} both": at_once}}
 
 
 def main() -> None:

@@ -49,14 +49,16 @@ def test_what_is_not_a_number_is_not_hidden():
 
 
 @each
-@pytest.mark.parametrize(("maps", "parts"), [(32, 1), (24, 2), (20, 2)])
-def test_towers_that_lie_apart_and_a_bias(what, maps, parts):
-    """As a grouped convolution leaves them."""
+@pytest.mark.parametrize(("maps", "parts", "towers"), [(32, 1, 1), (24, 2, 1), (20, 2, 2), (24, 1, 2)])
+def test_towers_that_lie_apart_and_a_bias(what, maps, parts, towers):
+    """As a grouped convolution leaves them, and as the next one reads them."""
     x, bias = activities(2, maps, 6, 7, dtype=torch.float32), activities(maps, seed=3, dtype=torch.float32)
     given = [each.detach().requires_grad_() for each in x.chunk(parts, 1)]
     plain = [each.detach().double().requires_grad_() for each in given]
     biases = bias.requires_grad_(), bias.detach().double().requires_grad_()
-    result = what(*given, bias=biases[0])
+    results = what.behind(given, biases[0], towers)
+    assert len(results) == towers
+    result = torch.cat(results, 1)
     exact = what.plainly(torch.cat(plain, 1) + biases[1][:, None, None])
     torch.testing.assert_close(result.double(), exact, rtol=3e-6, atol=1e-6)
     g = activities(*exact.shape, seed=1, size=1)

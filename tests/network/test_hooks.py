@@ -58,7 +58,8 @@ def test_functions_of_the_network_are_differentiated():
     """torch.func sees PyTorch's own operations, with bf16 products too."""
     network = AlexNet("one-weird-trick", classes=3).eval()
     weights = dict(network.named_parameters())
-    images = torch.randn(2, 3, 224, 224)
+    # Others may have two activities that are nearly equal, and another of them win when a product is rounded otherwise.
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(4))
 
     def loss(weights):
         with torch.autocast("cpu", torch.bfloat16):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels, Shape, square
@@ -52,9 +53,13 @@ class Squares:
                 progress(start + len(numbers), len(self))
             self._kept = kept
 
-    def gather(self, numbers: NDArray[np.int64]) -> Pixels:
-        """The squares of these numbers: uint8[B, side, side, 3]. Raises BadInputError naming a damaged picture."""
-        whole = np.empty((len(numbers), self.side, self.side, 3), np.uint8)
+    def gather(self, numbers: NDArray[np.int64], pinned: bool = False) -> Pixels:
+        """The squares of these numbers: uint8[B, side, side, 3]. Raises BadInputError naming a damaged picture.
+
+        pinned   whether they lie in memory that a GPU can fetch from by itself
+        """
+        shape = len(numbers), self.side, self.side, 3
+        whole: Pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
         self.patches(numbers, np.zeros((len(numbers), 2), np.int64), whole)
         return whole
 

@@ -20,6 +20,7 @@ from alexnet.runtime.devices import Machine
 from alexnet.runtime.ranks import ALONE, Ranks
 
 PORTION = 64  # images that a process judges at a time
+ON_GPU = 512  # there
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,15 @@ def predict(
     """
     judged = torch.zeros(len(squares), network.lineage.classes)
     parts = next((layer.parts for layer in network.lineage.layers if isinstance(layer, Gathering)), 1)
-    for start in range(ranks.share * parts * PORTION, len(squares), ranks.shares * parts * PORTION):
-        numbers = np.arange(start, min(start + parts * PORTION, len(squares)))
+    on_gpu = machine.device.type == "cuda"
+    portion = parts * (ON_GPU if on_gpu else PORTION)
+    for start in range(ranks.share * portion, len(squares), ranks.shares * portion):
+        numbers = np.arange(start, min(start + portion, len(squares)))
         dealt = np.array_split(numbers, parts)
         here = Here(counts=tuple(len(each) for each in dealt))
         own = dealt[ranks.tower if parts > 1 else 0]
-        seen = squares.gather(own if len(own) else numbers[:1])  # who has no image computes one that does not count
+        # Who has no image computes one that does not count.
+        seen = squares.gather(own if len(own) else numbers[:1], pinned=on_gpu)
         judged[numbers] = probabilities(network, seen, images, statistics, machine, views, here)
         progress(start + len(numbers), len(squares))
     ranks.total(judged)

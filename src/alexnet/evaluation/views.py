@@ -57,8 +57,9 @@ def probabilities(
     looked_at = views(images, count)
     with machine.precision():
         logits = _logits(
-            network, torch.from_numpy(squares).to(machine.device), images, statistics, looked_at, machine, here
-        )
+            network, torch.from_numpy(squares).to(machine.device, non_blocking=True), images, statistics, looked_at,
+            machine, here,
+        )  # fmt: skip
         total = sum((torch.softmax(each.float(), 1) for each in logits), start=torch.zeros(()))
     if not torch.isfinite(total).all():
         raise DivergedError("the network's probabilities: not finite; train again with a smaller --learning.rate")

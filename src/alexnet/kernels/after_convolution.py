@@ -35,28 +35,34 @@ class Following(NamedTuple):
     pool: tuple[int, int] = (1, 1)
     last: bool = False
 
-    def __call__(self, *parts: Tensor, bias: Tensor | None = None) -> Tensor:
-        """float[N, C, H, W] -> float[N, C, H', W'], channels last. Raises ValueError when there are no images.
+    def __call__(self, x: Tensor) -> Tensor:
+        """float[N, C, H, W] -> float[N, C, H', W'], channels last. Raises ValueError when there are no images."""
+        return self.behind((x,), None)[0]
 
-        parts   the maps, in one tensor or laid end to end in several, as towers have them
-        bias    float[C], added to them first
+    def behind(self, parts: Sequence[Tensor], bias: Tensor | None, towers: int = 1) -> tuple[Tensor, ...]:
+        """The same of maps as a convolution may leave them.
+
+        parts     in one tensor, or each tower's in its own
+        bias      float[C], to be added to them first; None: it has been
+        towers    in how many tensors the result is to lie
         """
         if not parts[0].shape[0]:
             raise ValueError("no images: a batch has at least one")
-        chosen = way(parts[0])
-        if chosen == "triton" and (len(parts) > 1 or bias is not None or self != RECTIFIED):
+        chosen, count = way(parts[0]), self.norm[0] if self.norm[1] else max(len(parts), towers)
+        if {len(parts), towers} <= {1, count} and chosen == "triton" and (bias is not None or self != RECTIFIED):
             from alexnet.kernels import after_convolution_triton
 
             if after_convolution_triton.knows(*self.pool):
-                apart = parts if self.norm[1] == 0 or len(parts) == self.norm[0] else (torch.cat(parts, 1),)
-                return _followed(self, after_convolution_triton, bias, apart)
-        x = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+                return _followed(self, after_convolution_triton, bias, towers, parts)
+        x = torch.cat(tuple(parts), 1) if len(parts) > 1 else parts[0]
+        if towers > 1 or len(parts) > 1:  # normalized across what lies apart
+            return self.behind((x,), bias)[0].chunk(towers, 1)
         x = x if bias is None else x + bias[:, None, None]
         if self == RECTIFIED:
-            return F.relu(x)
+            return (F.relu(x),)
         if chosen != "numba" or self.pool[0] > LARGEST or self.pool[1] > self.pool[0]:
-            return self.plainly(x)
-        return _followed(self, after_convolution_numba, None, (x,))
+            return (self.plainly(x),)
+        return _followed(self, after_convolution_numba, None, 1, (x,))
 
     def plainly(self, x: Tensor) -> Tensor:
         """The same by PyTorch's own operations, one after the other."""
@@ -71,33 +77,39 @@ class Following(NamedTuple):
 RECTIFIED = Following(rectified=True)
 
 
-def _followed(what: Following, kernels: ModuleType, bias: Tensor | None, parts: Sequence[Tensor]) -> Tensor:
-    followed: Tensor = _Followed.apply(what, kernels, bias, *parts)
+def _followed(
+    what: Following, kernels: ModuleType, bias: Tensor | None, towers: int, parts: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    followed: tuple[Tensor, ...] = _Followed.apply(what, kernels, bias, towers, *parts)
     return followed
 
 
 class _Followed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, what: Following, kernels: ModuleType, bias: Tensor | None, *parts: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, what: Following, kernels: ModuleType, bias: Tensor | None, towers: int, *parts: Tensor
+    ) -> tuple[Tensor, ...]:
         parts = tuple(x.contiguous(memory_format=torch.channels_last) for x in parts)
         (images, _, *sides), (size, stride) = parts[0].shape, what.pool
         rows, columns = (1 + -(-(side - size) // stride) for side in sides)
         maps = sum(x.shape[1] for x in parts)
-        out = parts[0].new_empty(images, rows, columns, maps).permute(0, 3, 1, 2)
+        outs = tuple(
+            parts[0].new_empty(images, rows, columns, maps // towers).permute(0, 3, 1, 2) for _ in range(towers)
+        )
         # Without a pooling or a rectifier behind it everything passes: no bytes are kept.
         passes = size == 1 and not what.last
         kept = (0, 0, 0, 0) if passes else (images, rows, columns, maps)
-        winners = torch.empty(kept, dtype=torch.uint8, device=out.device)
-        kernels.forward(parts, bias, out, winners, what)
+        winners = torch.empty(kept, dtype=torch.uint8, device=parts[0].device)
+        kernels.forward(parts, bias, outs, winners, what)
         ctx.save_for_backward(winners, bias, *parts)
         ctx.what, ctx.kernels = what, kernels
-        return out
+        return outs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         winners, bias, *parts = ctx.saved_tensors
-        g = g.to(parts[0].dtype).contiguous(memory_format=torch.channels_last)
+        laid = [g.to(parts[0].dtype).contiguous(memory_format=torch.channels_last) for g in gs]
         gradients = [torch.empty_like(x) for x in parts]
-        of_bias = ctx.kernels.backward(parts, bias, g, winners, gradients, ctx.what)
-        return None, None, of_bias, *gradients
+        of_bias = ctx.kernels.backward(parts, bias, laid, winners, gradients, ctx.what)
+        return None, None, of_bias, None, *gradients

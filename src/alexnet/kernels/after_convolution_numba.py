@@ -34,17 +34,22 @@ if TYPE_CHECKING:
 NOBODY = 255  # in place of a winner where the rectifier behind the pooling let nothing through
 
 
-def forward(parts: Sequence[Tensor], _: None, out: Tensor, winners: Tensor, what: "Following") -> None:
-    """Fill `out` and `winners` of one part; all channels last."""
-    (x,) = parts
+def forward(parts: Sequence[Tensor], _: None, outs: Sequence[Tensor], winners: Tensor, what: "Following") -> None:
+    """Fill the one output and `winners` of the one part; all channels last."""
+    (x,), (out,) = parts, outs
     on_all_cores(_forward, len(x), lines(x), lines(out), winners.numpy(), *_numbers(x, what))
 
 
 def backward(
-    parts: Sequence[Tensor], _: None, g: Tensor, winners: Tensor, gradients: Sequence[Tensor], what: "Following"
+    parts: Sequence[Tensor],
+    _: None,
+    gs: Sequence[Tensor],
+    winners: Tensor,
+    gradients: Sequence[Tensor],
+    what: "Following",
 ) -> None:
     """Fill the part's gradient; all channels last."""
-    (x,), (gradient,) = parts, gradients
+    (x,), (g,), (gradient,) = parts, gs, gradients
     on_all_cores(_backward, len(x), lines(x), lines(g), winners.numpy(), lines(gradient), *_numbers(x, what))
 
 

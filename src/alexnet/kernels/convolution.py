@@ -1,5 +1,6 @@
 """Convolution, given to PyTorch in the form that matrix units like."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
             convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
             return convolved
     if way(x) == "triton" and len(x) > 0:
-        parts = towers_of_convolution(x, weight, stride=stride, pad=pad, groups=groups)
+        parts = towers_of_convolution((x,), weight, stride=stride, pad=pad, groups=groups)
         return (torch.cat(parts, 1) if groups > 1 else parts[0]) + bias.to(kind)[:, None, None]
     if before != behind:
         x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
@@ -38,20 +39,25 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
 
 
 def towers_of_convolution(
-    x: Tensor, weight: Tensor, *, stride: int, pad: tuple[int, int], groups: int
+    parts: Sequence[Tensor], weight: Tensor, *, stride: int, pad: tuple[int, int], groups: int
 ) -> tuple[Tensor, ...]:
     """The same without the bias, for a GPU: each group's kernels by themselves, float[N, K / groups, H', W'] of each.
 
+    parts   the maps, in one tensor or in one for each group
+
     cuDNN computes groups one by one in several times the time, or with results that differ from run to run.
     """
-    kind, (before, behind) = kind_of_products(x), pad
-    if kind in HALF and _in_blocks(x, weight, stride, pad, groups):
-        return (F.conv2d(InBlocks.apply(x, kind, pad, weight.shape[-1]), kernels_in_blocks(weight, room(x))),)
+    kind, (before, behind) = kind_of_products(parts[0]), pad
+    if kind in HALF and _in_blocks(parts[0], weight, stride, pad, groups):
+        blocks = InBlocks.apply(parts[0], kind, pad, weight.shape[-1])
+        return (F.conv2d(blocks, kernels_in_blocks(weight, room(parts[0]))),)
+    if len(parts) != groups:
+        x = torch.cat(tuple(parts), 1) if len(parts) > 1 else parts[0]
+        parts = Apart.apply(x, groups) if groups > 1 else (x,)
     if before != behind:
-        x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
-    towers: tuple[Tensor, ...] = Apart.apply(x, groups) if groups > 1 else (x,)
+        parts, before = [F.pad(x.to(kind), (before, behind, before, behind)) for x in parts], 0
     kernels = weight.chunk(groups)
-    return tuple(F.conv2d(each, own, None, stride, before) for each, own in zip(towers, kernels, strict=True))
+    return tuple(F.conv2d(x, own, None, stride, before) for x, own in zip(parts, kernels, strict=True))
 
 
 class Apart(torch.autograd.Function):

@@ -1,27 +1,32 @@
-"""Blocks of 4 x 4 pixels, on an NVIDIA GPU."""
+"""Blocks of 4 x 4 pixels, on an NVIDIA GPU: a row of them by a program, of each four runs of four pixels."""
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 1024  # numbers a program writes
+WIDE = 64  # blocks of a row that a program fills
 
 
 def fill(x: Tensor, blocks: Tensor, before: int) -> None:
     """As `in_blocks` says; what is left of a block's maps is 0. Both channels last."""
-    count = blocks.numel()
-    _fill[triton.cdiv(count, TILE),](x, blocks, count, *blocks.shape[2:], *x.shape[2:], before, room=blocks.shape[1],
-                                     maps=x.shape[1], tile=TILE)  # fmt: skip
+    (images, maps, height, width), (room, rows, columns) = x.shape, blocks.shape[1:]
+    run, rest = triton.next_power_of_2(4 * maps), triton.next_power_of_2(max(1, room - 16 * maps))
+    grid = images * rows, triton.cdiv(columns, WIDE)
+    _fill[grid](x, blocks, rows, columns, height, width, before, room=room, maps=maps, run=run, rest=rest, wide=WIDE)
 
 
 @triton.jit
-def _fill(x, blocks, count, rows, columns, height, width, before, room: tl.constexpr, maps: tl.constexpr,
-          tile: tl.constexpr):  # fmt: skip
-    at = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)
-    number, block = (at % room).to(tl.int32), at // room  # a block's numbers: row, column, map
-    image, block_row, block_column = block // (rows * columns), (block // columns % rows).to(tl.int32), block % columns
-    row = block_row * 4 + number // (4 * maps) - before
-    column = block_column.to(tl.int32) * 4 + number // maps % 4 - before
-    there = (at < count) & (number < 16 * maps) & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    v = tl.load(x + ((image * height + row) * width + column) * maps + number % maps, there, 0.0)
-    tl.store(blocks + at, v, at < count)
+def _fill(x, blocks, rows, columns, height, width, before, room: tl.constexpr, maps: tl.constexpr, run: tl.constexpr,
+          rest: tl.constexpr, wide: tl.constexpr):  # fmt: skip
+    line, block = tl.program_id(0), tl.program_id(1) * wide + tl.arange(0, wide)[:, None]
+    along, behind, here = tl.arange(0, run)[None, :], tl.arange(0, rest)[None, :], block < columns
+    into = blocks + (line.to(tl.int64) * columns + block) * room
+    for i in tl.static_range(4):
+        row, at = line % rows * 4 + i - before + block * 0, (block * 4 - before) * maps + along
+        own = here & (along < 4 * maps)
+        there = own & (row >= 0) & (row < height) & (at >= 0) & (at < width * maps)
+        source = (line // rows).to(tl.int64) * height + row
+        tl.store(into + i * 4 * maps + along, tl.load(x + source * (width * maps) + at, there, 0.0), own)
+    if room > 16 * maps:
+        left = 16 * maps + behind
+        tl.store(into + left, tl.zeros((wide, rest), tl.float32), here & (left < room))

@@ -1,7 +1,6 @@
 """Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from alexnet.network.operations import (
     Here,
     Learned,
     Operation,
+    Stages,
     operation,
     stages,
 )
@@ -72,13 +72,14 @@ class AlexNet(nn.Module):
     def stage(self, first: int, last: int | None, x: Tensor, here: Here | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
         parts: tuple[Tensor, ...] = (x,)  # on a GPU a convolution leaves its towers apart, and the bias to what follows
-        bias, on_gpu = None, way(x) == "triton"
-        for (numbers, together), (behind, following) in pairwise([*self.stages[first:last], (range(0), None)]):
-            module = self._module(numbers[0])
+        bias: Tensor | None = None
+        run = self.stages[first:last]
+        for place, (numbers, together) in enumerate(run):
             if together and self._untouched(*numbers):
-                parts, bias = (together(*parts, bias=bias),), None
-            elif following and on_gpu and isinstance(module, Convolved) and self._untouched(*numbers, *behind):
-                parts, bias = module.towers(*parts), module.bias
+                behind = self._apart(run[place + 1 :], x)
+                parts, bias = together.behind(parts, bias, behind.layer.groups if behind else 1), None
+            elif convolved := self._apart(run[place:], x):
+                parts, bias = convolved.towers(parts), convolved.bias
             else:
                 for number in numbers:
                     parts = (self._output(number, parts[0], here),)
@@ -122,6 +123,15 @@ class AlexNet(nn.Module):
             module = self.get_submodule(place)
             if isinstance(module, Learned):
                 yield name, module
+
+    def _apart(self, run: Stages, x: Tensor) -> Convolved | None:
+        """The convolution that the run begins with, if its towers lie apart for what follows: on a GPU."""
+        if len(run) < 2 or way(x) != "triton":
+            return None
+        (numbers, _), (behind, following) = run[:2]
+        module = self._module(numbers[0])
+        apart = following is not None and isinstance(module, Convolved) and self._untouched(*numbers, *behind)
+        return module if apart and isinstance(module, Convolved) else None
 
     def _untouched(self, *numbers: int) -> bool:
         """Whether these layers' modules are those that were put there, and nobody has hooked them."""

@@ -79,9 +79,12 @@ def following(layers: Sequence[Layer]) -> Following | None:
     return found
 
 
-def stages(layers: Sequence[Layer]) -> list[tuple[range, Following | None]]:
+Stages = list[tuple[range, Following | None]]
+
+
+def stages(layers: Sequence[Layer]) -> Stages:
     """The layers' numbers in the runs that are computed together, with how; None where each is computed by itself."""
-    found: list[tuple[range, Following | None]] = []
+    found: Stages = []
     start = 0
     while start < len(layers):
         stop = start + 1
@@ -139,10 +142,10 @@ class Convolved(Learned):
         layer = self.layer
         return convolution(x, self.weight, self.bias, stride=layer.stride, pad=layer.pad, groups=layer.groups)
 
-    def towers(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The same without the bias, each group's maps by themselves: for a GPU, and what follows there."""
+    def towers(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The same without the bias, each group's maps by themselves: on a GPU, where more follows."""
         layer = self.layer
-        return towers_of_convolution(x, self.weight, stride=layer.stride, pad=layer.pad, groups=layer.groups)
+        return towers_of_convolution(parts, self.weight, stride=layer.stride, pad=layer.pad, groups=layer.groups)
 
 
 class LocallyConvolved(Learned):

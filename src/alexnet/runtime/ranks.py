@@ -222,21 +222,24 @@ def store(timeout: timedelta = ARRIVAL) -> TCPStore:
         ) from error
 
 
+def sharing_a_gpu() -> bool:
+    """Whether there are more processes on this machine than GPUs: NCCL does not serve these, Gloo does, by way of the
+    processor's memory."""
+    return 0 < torch.cuda.device_count() < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def joined() -> Ranks:
     """This process among those that torchrun started with it; alone without torchrun.
 
-    Raises MachineError when the others do not come or cannot be reached, or there are more processes than GPUs.
+    Raises MachineError when the others do not come or cannot be reached.
     """
     if "RANK" not in os.environ:
         return ALONE
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "gloo"
     if torch.cuda.is_available():
-        here, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if here >= cards:
-            raise MachineError(f"{name_here()}: there are {cards} GPUs here; start one process for each")
-        torch.cuda.set_device(here)
-        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        backend = f"cpu:gloo,cuda:{'gloo' if sharing_a_gpu() else 'nccl'}"
     meeting = store()
     session = _session(meeting, rank, world)
     kept = PrefixStore(session, meeting)
