@@ -39,7 +39,8 @@ DOORS = {
     "numba": ("kernels/compiled.py",),
     "llvmlite": ("kernels/compiled.py",),
     "triton": tuple(
-        f"kernels/{name}_triton.py" for name in ("after_convolution", "dropout", "update_rule", "within_map")
+        f"kernels/{name}_triton.py"
+        for name in ("after_convolution", "dropout", "in_blocks", "lanes", "presentation", "update_rule", "within_map")
     ),
     "isal": ("kernels/checksum.py",),
     "scipy": ("data/layouts/ilsvrc.py",),

@@ -45,6 +45,10 @@ class OnGpu:
     def record(self, work: Work, given: Sequence[Tensor]) -> tuple[Callable[[], None], Tensor]:
         """What does the work again, and where its result is then. Raises RuntimeError where the GPU refuses."""
         graph = torch.cuda.CUDAGraph()
+        # cuBLAS keeps the memory that it works in for each stream, until somebody in the process has it given up, as a
+        # recording by torch.compile does: what is replayed would write on. Anew, it is of the recording's own memory
+        # (pytorch/pytorch, issues 192061 and 193402).
+        torch._C._cuda_clearCublasWorkspaces()
         # Other threads may reserve memory meanwhile: batches are made ahead.
         with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
             result = work(given)
