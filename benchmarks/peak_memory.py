@@ -28,7 +28,7 @@ def peak() -> float:
 
 
 def measure(side: str, batch: int) -> dict[str, float]:
-    """Three steps of one side."""
+    """Some steps of one side."""
     machine = this_machine()
     images = torch.randn(batch, 3, 224, 224, device=machine.device)
     if side != "b0":

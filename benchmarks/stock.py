@@ -158,8 +158,12 @@ def recorded(work: Callable[[], object], device: torch.device) -> Callable[[], o
     with recorder.aside():
         for _ in range(BEFORE):
             work()
-    replay, _ = recorder.record(lambda _: work(), ())  # type: ignore[arg-type,return-value]
-    return replay
+    replay, result = recorder.record(lambda _: work(), ())  # type: ignore[arg-type,return-value]
+
+    def replayed(kept: object = (work, result)) -> None:  # what is replayed reads and writes what they hold
+        replay()
+
+    return replayed
 
 
 def ceilings(machine: Machine, repeats: int = 7) -> dict[str, float]:

@@ -31,6 +31,13 @@ def squares(count: int) -> np.ndarray:
     return np.random.default_rng(7).integers(0, 256, (count, 9, 9, 3)).astype(np.uint8)
 
 
+def laid(patches, there):
+    """Cut out of something larger, as judging has them where they are."""
+    whole = torch.zeros(len(patches), *(side + 3 for side in patches.shape[1:3]), 3, dtype=torch.uint8, device=there)
+    whole[:, 1:-2, 2:-1] = patches.to(there)
+    return whole[:, 1:-2, 2:-1]
+
+
 def presented(pictures, done, images, measured, form=FORMS[0]):
     """float32[N, patch, patch, 3], by either form."""
     size = images.patch
@@ -42,7 +49,7 @@ def presented(pictures, done, images, measured, form=FORMS[0]):
     if form == FORMS[1]:
         ours._one_by_one = ours.at_once
     with patch.object(presentation, "way", lambda x: "triton" if on_gpu else "plain"):
-        shown = ours(torch.from_numpy(patches), done).cpu()
+        shown = ours(laid(torch.from_numpy(patches), there), done).cpu()
     assert shown.shape == (len(pictures), 3, size, size) and shown.is_contiguous(memory_format=torch.channels_last)
     return shown.permute(0, 2, 3, 1).numpy()
 

@@ -6,7 +6,7 @@ import torch
 from torch.autograd import gradcheck
 
 from alexnet.kernels import after_convolution
-from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.after_convolution import RECTIFIED, Following
 from alexnet.kernels.compiled import AVAILABLE
 
 PAPER, AS_RUN, CAFFE = (2, 5, 2.0, 1e-4, 0.75), (2, 5, 2.0, 2e-5, 0.75), (1, 5, 1.0, 2e-5, 0.75)
@@ -85,6 +85,14 @@ def test_one_map_and_no_towers(way):
 def test_the_gradient_is_the_values_own(way, what):
     heavy = what._replace(norm=(*what.norm[:3], 0.3, 0.75))  # so that the sum of squares weighs as much as k
     assert gradcheck(heavy, activities(2, 6, 4, 5, size=1).requires_grad_())
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+def test_a_result_may_be_changed_in_place():
+    for what in set(EVERY.values()) - {RECTIFIED}:  # whose gradient PyTorch computes from the result
+        x = activities(2, 6, 5, 7).requires_grad_()
+        what(x).mul_(2).sum().backward()
+        assert x.grad.shape == x.shape
 
 
 @each

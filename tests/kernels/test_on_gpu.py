@@ -98,4 +98,6 @@ def test_towers_that_lie_apart_and_a_bias_and_the_same_bits_each_time(what):
     assert all(torch.equal(one, other) for run in runs[1:] for one, other in zip(runs[0], run, strict=True))
     exact, biases = x.double().requires_grad_(), bias.double().requires_grad_()
     what.plainly(exact + biases[:, None, None]).backward(g.cpu().double())
-    assert (runs[0][-1].cpu() - biases.grad).norm() <= 0.02 * biases.grad.norm()  # bf16 makes ties, and other winners
+    right = [*what.plainly(exact + biases[:, None, None]).chunk(2, 1), *exact.grad.chunk(2, 1), biases.grad]
+    for own, other in zip(runs[0], right, strict=True):  # bf16 makes ties, and other winners
+        assert (own.double().cpu() - other).norm() <= 0.05 * other.norm()

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from alexnet.kernels import after_convolution, convolution, dropout, fully_connected, within_map
 from alexnet.network import alexnet as network_module
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.operations import Here
+from alexnet.network.operations import Convolved, Here
 from company import small
 
 pytest.importorskip("triton", reason="Triton is there on Linux only")
@@ -25,13 +25,14 @@ def as_on_a_gpu(monkeypatch):
 def _as_on_a_gpu(monkeypatch):
     if DEVICE == "cpu":
         for module in (after_convolution, convolution, network_module, within_map, dropout, fully_connected):
-            monkeypatch.setattr(module, "way", lambda x: "triton" if x.dtype == torch.float32 else "plain")
+            monkeypatch.setattr(module, "way", lambda x: "plain" if x.dtype == torch.float64 else "triton")
 
 
-def gradients(network, images, labels):
+def gradients(network, images, labels, half=False):
     network.zero_grad()
-    logits = network(images, Here(network.masks(0, 0).to(images.device)))
-    F.cross_entropy(logits, labels.to(images.device)).backward()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+        logits = network(images, Here(network.masks(0, 0).to(images.device)))
+    F.cross_entropy(logits.to(images.dtype), labels.to(images.device)).backward()
     return [logits.detach(), *(each.grad for each in network.parameters())]
 
 
@@ -48,6 +49,22 @@ def test_logits_and_gradients_are_those_of_the_layers_one_by_one(as_on_a_gpu, na
     ours = gradients(network.float().to(DEVICE), images.to(DEVICE), labels)
     for one, other in zip(ours, exact, strict=True):
         assert (one.double().cpu() - other).norm() <= 2e-5 * other.norm()
+    rounded = gradients(network, images.to(DEVICE), labels, half=True)
+    for one, other in zip(rounded, exact, strict=True):
+        assert (one.double().cpu() - other).norm() <= 0.25 * other.norm()
+
+
+def test_what_another_class_computes_is_asked(as_on_a_gpu):
+    """Though it is one of ours."""
+
+    class Silent(Convolved):
+        def forward(self, x):
+            return super().forward(x) * 0
+
+    network = AlexNet(small("paper")).to(DEVICE).eval()
+    network.get_submodule(dict(network.steps)["conv2"]).__class__ = Silent
+    side = network.lineage.side
+    assert not network.stage(0, 4, torch.randn(2, 3, side, side, device=DEVICE)).any()
 
 
 def test_what_is_hooked_is_computed_by_itself(as_on_a_gpu):

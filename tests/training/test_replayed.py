@@ -238,14 +238,16 @@ def test_on_a_gpu_a_replayed_step_leaves_the_bits_of_one_that_is_launched(datase
 
 @GPU
 def test_on_a_gpu_a_recording_goes_on_when_others_in_the_process_give_up_what_cublas_works_in():
-    """As recordings by torch.compile do. What is freed is given to others, and filled."""
-    weight = torch.randn(4096, 4096, device="cuda", dtype=torch.bfloat16)
-    replayed, given = Replayed(OnGpu()), torch.randn(16, 4096, device="cuda", dtype=torch.bfloat16)
+    """As recordings by torch.compile do. What is freed is given to others, and filled. A long product is summed in
+    parts, which lie in that memory."""
+    weight = torch.randn(65536, 64, device="cuda", dtype=torch.bfloat16)
+    replayed, given = Replayed(OnGpu()), torch.randn(64, 65536, device="cuda", dtype=torch.bfloat16)
     right = replayed("product", lambda given: given[0] @ weight, [given]).clone()
     for _ in range(BEFORE + 1):
         replayed("product", lambda given: given[0] @ weight, [given])
     torch._C._cuda_clearCublasWorkspaces()
-    others = [torch.full((2**20,), 255, device="cuda", dtype=torch.uint8) for _ in range(64)]
+    torch.cuda.empty_cache()
+    others = [torch.full((2**25,), 255, device="cuda", dtype=torch.uint8) for _ in range(16)]
     for _ in range(3):
         assert torch.equal(replayed("product", lambda given: given[0] @ weight, [given]), right)
     assert all((other == 255).all() for other in others)

@@ -47,7 +47,7 @@ class Presentation:
     def __call__(self, patches: Tensor, done: Alterations) -> Tensor:
         """What the network sees.
 
-        patches   uint8[N, patch, patch, 3], cut at the alterations' corners; in ordinary or pinned memory
+        patches   uint8[N, patch, patch, 3], cut at the alterations' corners; in ordinary or pinned memory, or there
         returns   float32[N, 3, patch, patch] on the device, channels last
         """
         cut = Cut(*(each.to(self.device, non_blocking=True) for each in Cut.of(patches, done)))
@@ -61,7 +61,8 @@ class Presentation:
 
             start = None if self.images.mean == "at-patch" else self._start
             shifts = cut.shifts if shifted else None
-            shown = present(cut.patches, cut.corners, cut.mirrored, shifts, self._mean, start, factor, kind)
+            patches = cut.patches.contiguous()  # judging cuts them out of what is there already
+            shown = present(patches, cut.corners, cut.mirrored, shifts, self._mean, start, factor, kind)
             return shown.permute(0, 3, 1, 2)
         shown = self._one_by_one(cut) if self.device.type == "cpu" else self.at_once(cut)
         if shifted:

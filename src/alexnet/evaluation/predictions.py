@@ -59,7 +59,7 @@ def predict(
     judged = torch.zeros(len(squares), network.lineage.classes)
     parts = next((layer.parts for layer in network.lineage.layers if isinstance(layer, Gathering)), 1)
     on_gpu = machine.device.type == "cuda"
-    portion = parts * (ON_GPU if on_gpu else PORTION)
+    portion = parts * int(ranks.highest(ON_GPU if on_gpu else PORTION)[0])  # of one size, whoever judges
     for start in range(ranks.share * portion, len(squares), ranks.shares * portion):
         numbers = np.arange(start, min(start + portion, len(squares)))
         dealt = np.array_split(numbers, parts)

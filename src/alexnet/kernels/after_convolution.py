@@ -57,7 +57,7 @@ class Following(NamedTuple):
         x = torch.cat(tuple(parts), 1) if len(parts) > 1 else parts[0]
         if towers > 1 or len(parts) > 1:  # normalized across what lies apart
             return self.behind((x,), bias)[0].chunk(towers, 1)
-        x = x if bias is None else x + bias[:, None, None]
+        x = x if bias is None else (x + bias[:, None, None]).to(x.dtype)
         if self == RECTIFIED:
             return (F.relu(x),)
         if chosen != "numba" or self.pool[0] > LARGEST or self.pool[1] > self.pool[0]:
@@ -93,17 +93,18 @@ class _Followed(torch.autograd.Function):
         (images, _, *sides), (size, stride) = parts[0].shape, what.pool
         rows, columns = (1 + -(-(side - size) // stride) for side in sides)
         maps = sum(x.shape[1] for x in parts)
-        outs = tuple(
-            parts[0].new_empty(images, rows, columns, maps // towers).permute(0, 3, 1, 2) for _ in range(towers)
-        )
+        shape, x = (images, maps // towers, rows, columns), parts[0]
+        last = torch.channels_last
+        outs = [torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last) for _ in range(towers)]
         # Without a pooling or a rectifier behind it everything passes: no bytes are kept.
         passes = size == 1 and not what.last
         kept = (0, 0, 0, 0) if passes else (images, rows, columns, maps)
         winners = torch.empty(kept, dtype=torch.uint8, device=parts[0].device)
+        bias = bias if bias is None else bias.contiguous()
         kernels.forward(parts, bias, outs, winners, what)
         ctx.save_for_backward(winners, bias, *parts)
         ctx.what, ctx.kernels = what, kernels
-        return outs
+        return tuple(outs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

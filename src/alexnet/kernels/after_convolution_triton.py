@@ -32,8 +32,8 @@ NOBODY = tl.constexpr(255)  # in place of a winner where the rectifier behind th
 
 
 def knows(size: int, stride: int) -> bool:
-    """Whether there is a kernel for such a pooling: one whose windows overlap two by two at most."""
-    return size <= 2 * stride and stride <= 3
+    """Whether there is a kernel for such a pooling: one whose windows touch, and overlap two by two at most."""
+    return stride <= size <= 2 * stride and stride <= 3
 
 
 def forward(

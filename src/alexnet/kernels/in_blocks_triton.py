@@ -22,6 +22,7 @@ def _fill(x, blocks, rows, columns, height, width, before, room: tl.constexpr, m
     along, behind, here = tl.arange(0, run)[None, :], tl.arange(0, rest)[None, :], block < columns
     into = blocks + (line.to(tl.int64) * columns + block) * room
     for i in tl.static_range(4):
+        # (+ block * 0: Triton's interpreter takes a scalar condition for a number)
         row, at = line % rows * 4 + i - before + block * 0, (block * 4 - before) * maps + along
         own = here & (along < 4 * maps)
         there = own & (row >= 0) & (row < height) & (at >= 0) & (at < width * maps)

@@ -1,7 +1,8 @@
 """Maps in the lanes of a warp, for kernels in Triton: what follows a convolution is computed of these.
 
 A thread has eight neighbouring maps of a pixel, which lie side by side in memory, and asks the threads beside it for
-the few that its windows reach beyond; a warp has as many pixels of one tower as fit. Numbers are float32[lanes, 8].
+the few that its windows reach beyond; a warp has as many pixels of one tower as fit. (Of more than 256 maps a
+thread has more than eight: there are more lanes than threads then.) Numbers are float32[lanes, 8].
 """
 
 from typing import Any

@@ -130,8 +130,9 @@ class AlexNet(nn.Module):
             return None
         (numbers, _), (behind, following) = run[:2]
         module = self._module(numbers[0])
-        apart = following is not None and isinstance(module, Convolved) and self._untouched(*numbers, *behind)
-        return module if apart and isinstance(module, Convolved) else None
+        if following is not None and isinstance(module, Convolved) and self._untouched(*numbers, *behind):
+            return module
+        return None
 
     def _untouched(self, *numbers: int) -> bool:
         """Whether these layers' modules are those that were put there, and nobody has hooked them."""
@@ -139,7 +140,8 @@ class AlexNet(nn.Module):
             module = self._module(number)
             hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
             own = isinstance(module, Operation | Convolved) and module.layer is self.lineage.layers[number]
-            if not own or "forward" in vars(module) or any(hooks):
+            ours = type(module).forward in (Operation.forward, Convolved.forward) and "forward" not in vars(module)
+            if not own or not ours or any(hooks):
                 return False
         return not _has_any_global_hook()
 

@@ -156,11 +156,11 @@ class Ranks:
         assert self.mesh is not None
         group = self.mesh.get_group("tower")
         if not self.first:
-            dist.send(piece.contiguous(), group=group, group_dst=0)
+            dist.send(piece.cpu().contiguous(), group=group, group_dst=0)
             return
         yield piece
         for tower in range(1, self.towers):
-            theirs = torch.empty_like(piece, memory_format=torch.contiguous_format)  # as it is sent
+            theirs = torch.empty(piece.shape, dtype=piece.dtype)  # as it is sent, from the processor's memory
             dist.recv(theirs, group=group, group_src=tower)
             yield theirs
 
@@ -223,22 +223,27 @@ def store(timeout: timedelta = ARRIVAL) -> TCPStore:
 
 
 def sharing_a_gpu() -> bool:
-    """Whether there are more processes on this machine than GPUs: NCCL does not serve these, Gloo does, by way of the
-    processor's memory."""
-    return 0 < torch.cuda.device_count() < int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """Whether all processes are on this machine and there are more than its GPUs: NCCL does not serve these, Gloo does,
+    by way of the processor's memory."""
+    world, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    return 0 < torch.cuda.device_count() < here == world
 
 
 def joined() -> Ranks:
     """This process among those that torchrun started with it; alone without torchrun.
 
-    Raises MachineError when the others do not come or cannot be reached.
+    Raises MachineError when the others do not come or cannot be reached, or there are more processes than GPUs on one
+    of several machines.
     """
     if "RANK" not in os.environ:
         return ALONE
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        here, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if here >= cards and not sharing_a_gpu():
+            raise MachineError(f"{name_here()}: there are {cards} GPUs here; start one process for each")
+        torch.cuda.set_device(here % cards)
         backend = f"cpu:gloo,cuda:{'gloo' if sharing_a_gpu() else 'nccl'}"
     meeting = store()
     session = _session(meeting, rank, world)
