@@ -1,6 +1,7 @@
 """Judging over any number of processes: every image once, and the numbers of one process to the bit."""
 
 import shutil
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -46,19 +47,19 @@ class Looked:
     def __len__(self):
         return len(self.labels)
 
-    def gather(self, numbers):
+    def gather(self, numbers, pinned=False):
         self.seen.extend(numbers.tolist())
         pixels = np.random.default_rng(0).integers(0, 256, (len(self), 107, 107, 3), dtype=np.uint8)
         return pixels[numbers]
 
 
 def predicted(ranks, over, hybrid, count, views):
-    predictions.PORTION = 2
     images, squares = Images(side=107, patch=99, positions=9), Looked(count)
     network = Towers(small("paper"), ranks.divided(over), hybrid).network(seed=3).double()
     measured = Statistics(np.full((107, 107, 3), 128, np.float32), np.ones(3), np.eye(3))
     machine, nobody = Machine(torch.device("cpu"), torch.float64, ""), lambda done, total: None
-    found = predictions.predict(network, squares, images, measured, machine, views, nobody, ranks.divided(over))
+    with patch.object(predictions, "PORTION", 2):  # in this process, too, where other tests follow
+        found = predictions.predict(network, squares, images, measured, machine, views, nobody, ranks.divided(over))
     return found.probabilities, squares.seen
 
 

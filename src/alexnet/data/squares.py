@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels, Shape, square
@@ -59,7 +58,7 @@ class Squares:
         pinned   whether they lie in memory that a GPU can fetch from by itself
         """
         shape = len(numbers), self.side, self.side, 3
-        whole: Pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned).numpy()
+        whole = pinned_memory(shape) if pinned else np.empty(shape, np.uint8)
         self.patches(numbers, np.zeros((len(numbers), 2), np.int64), whole)
         return whole
 
@@ -83,3 +82,11 @@ class Squares:
             kept: Pixels = self._kept[number]
             return kept
         return square(self.pictures.pixels(number), self.side, self.shape)
+
+
+def pinned_memory(shape: tuple[int, ...]) -> Pixels:
+    """uint8 of that shape, in memory that a GPU can fetch from by itself."""
+    import torch
+
+    whole: Pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
+    return whole
