@@ -40,11 +40,11 @@ class Following(NamedTuple):
         return self.behind((x,), None)[0]
 
     def behind(self, parts: Sequence[Tensor], bias: Tensor | None, towers: int = 1) -> tuple[Tensor, ...]:
-        """The same of maps as a convolution may leave them.
+        """The same of maps as a convolution may leave them (section 3.2). Raises ValueError when there are no images.
 
-        parts     in one tensor, or each tower's in its own
+        parts     float[N, C, H, W], in one tensor or each tower's maps in their own
         bias      float[C], to be added to them first; None: it has been
-        towers    in how many tensors the result is to lie
+        towers    in how many tensors the result, float[N, C, H', W'], is to lie
         """
         if not parts[0].shape[0]:
             raise ValueError("no images: a batch has at least one")

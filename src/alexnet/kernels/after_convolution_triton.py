@@ -5,7 +5,7 @@ a few pixels, which are all on their way before the first is computed. Triton's 
 processor, for the tests.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,7 +42,7 @@ def forward(
     """Fill `outs` and `winners`, uint8[N, H', W', C]; all in one part or one for each tower, channels last."""
     pooled, units = what.pool[0] > 1, outs[0].shape[0] * outs[0].shape[2:].numel()
     sides = (*parts[0].shape[2:], *outs[0].shape[2:]) if pooled else ()
-    for x, out, ours in _towers(what, parts, outs):
+    for ours, (x, out) in _towers(what, parts, outs):
         constants = _constants(what, x.shape[1], bias)
         grid = (triton.cdiv(units, constants["tile"] * (1 if pooled else SEVERAL)),)
         (_pooled if pooled else _followed)[grid](
@@ -64,16 +64,13 @@ def backward(
     sides, blocks = (*parts[0].shape[2:], *gs[0].shape[2:]), [triton.cdiv(n, stride) for n in parts[0].shape[2:]]
     given = (*sides, *blocks) if pooled else ()
     units = gs[0].shape[0] * (blocks[0] * blocks[1] if pooled else gs[0].shape[2:].numel())
-    towers = [
-        (x, g, gradient, ours)
-        for (x, g, ours), (gradient, _, _) in zip(_towers(what, parts, gs), _towers(what, gradients, gs), strict=True)
-    ]
-    share = towers[0][0].shape[1]
+    towers = _towers(what, parts, gs, gradients)
+    share = towers[0][1][0].shape[1]
     constants = _constants(what, share, bias)
     tiles, width = triton.cdiv(units, constants["tile"] * (1 if pooled else SEVERAL)), constants["lanes"] * 8
     programs = tiles if bias is None else min(tiles, PROGRAMS)
     sums = parts[0].new_empty((0 if bias is None else len(towers), programs, width), dtype=torch.float32)
-    for number, (x, g, gradient, ours) in enumerate(towers):
+    for number, (ours, (x, g, gradient)) in enumerate(towers):
         (_pooled_back if pooled else _followed_back)[programs,](
             x, x if bias is None else bias[ours], g, _of(winners, ours), gradient, x if bias is None else sums[number],
             units, tiles, *given, *_pitches(parts, gs), *what.norm[2:], **constants, num_warps=1, enable_fp_fusion=True,
@@ -84,15 +81,13 @@ def backward(
     return sums.sum(1)[:, : pixels * maps].view(-1, pixels, maps).sum(1)[:, :share].flatten()
 
 
-def _towers(
-    what: "Following", parts: Sequence[Tensor], outs: Sequence[Tensor]
-) -> Iterator[tuple[Tensor, Tensor, slice]]:
-    """The maps that are computed together, going in and coming out, and which they are of all."""
+def _towers(what: "Following", *lists: Sequence[Tensor]) -> list[tuple[slice, tuple[Tensor, ...]]]:
+    """The maps that are computed together: which they are of all, and what each list has of them."""
     towers, n, *_ = what.norm
-    count = max(len(parts), len(outs), towers if n else 1)
-    xs, ys = (each if len(each) == count else each[0].chunk(count, 1) for each in (parts, outs))
-    for number, (x, y) in enumerate(zip(xs, ys, strict=True)):
-        yield x, y, slice(number * x.shape[1], (number + 1) * x.shape[1])
+    count = max(*(len(each) for each in lists), towers if n else 1)
+    apart = [each if len(each) == count else each[0].chunk(count, 1) for each in lists]
+    share = apart[0][0].shape[1]
+    return [(slice(number * share, (number + 1) * share), maps) for number, maps in enumerate(zip(*apart, strict=True))]
 
 
 def _pitches(parts: Sequence[Tensor], outs: Sequence[Tensor]) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels.choice import ON_CPU, kind_of_products, way
-from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, room
+from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
 from alexnet.kernels.side_by_side import SideBySide, worth_it
 
 FEW = 4  # maps, at most, that come in blocks
@@ -26,7 +26,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
         if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight)):
-            return F.conv2d(InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, room(x)), bias)
+            return F.conv2d(InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x)), bias)
         if stride == 1 and half and _learns(weight) and worth_it(len(x), x.shape[3], size, pad):
             convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
             return convolved
@@ -43,14 +43,16 @@ def towers_of_convolution(
 ) -> tuple[Tensor, ...]:
     """The same without the bias, for a GPU: each group's kernels by themselves, float[N, K / groups, H', W'] of each.
 
-    parts   the maps, in one tensor or in one for each group
+    parts   the maps, float[N, C, H, W], in one tensor or in one for each group
+
+    Raises PyTorch's RuntimeError as `convolution` does. Sections 3.2 and 3.5.
 
     cuDNN computes groups one by one in several times the time, or with results that differ from run to run.
     """
     kind, (before, behind) = kind_of_products(parts[0]), pad
     if kind in HALF and _in_blocks(parts[0], weight, stride, pad, groups):
         blocks = InBlocks.apply(parts[0], kind, pad, weight.shape[-1])
-        return (F.conv2d(blocks, kernels_in_blocks(weight, room(parts[0]))),)
+        return (F.conv2d(blocks, kernels_in_blocks(weight, maps_of_a_block(parts[0]))),)
     if len(parts) != groups:
         x = torch.cat(tuple(parts), 1) if len(parts) > 1 else parts[0]
         parts = Apart.apply(x, groups) if groups > 1 else (x,)

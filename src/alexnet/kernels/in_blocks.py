@@ -28,7 +28,7 @@ class InBlocks(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kind: torch.dtype, pad: tuple[int, int], size: int) -> Tensor:  # type: ignore[override]
         x = x.contiguous(memory_format=torch.channels_last)
         rows, columns = ((side + sum(pad) - size) // SIDE + -(-size // SIDE) for side in x.shape[2:])
-        shape = len(x), room(x), rows, columns
+        shape = len(x), maps_of_a_block(x), rows, columns
         blocks = torch.empty(shape, dtype=kind, device=x.device, memory_format=torch.channels_last)
         if x.is_cuda:
             from alexnet.kernels import in_blocks_triton
@@ -52,7 +52,7 @@ class InBlocks(torch.autograd.Function):
         return whole[:, :, before : before + height, before : before + width], None, None, None
 
 
-def room(x: Tensor) -> int:
+def maps_of_a_block(x: Tensor) -> int:
     """How many maps a block of these images has."""
     numbers = SIDE * SIDE * x.shape[1]
     return -(-numbers // ON_GPU) * ON_GPU if x.is_cuda else numbers

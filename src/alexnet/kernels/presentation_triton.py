@@ -10,7 +10,7 @@ def present(
     patches: Tensor, corners: Tensor, mirrored: Tensor, shifts: Tensor | None, mean: Tensor, start: int | None,
     factor: float, kind: torch.dtype,
 ) -> Tensor:  # fmt: skip
-    """float[N, patch, patch, 3]: mean subtracted, mirrored, shifted and scaled.
+    """Section 4.1: float[N, patch, patch, 3], mean subtracted, mirrored, shifted and scaled.
 
     patches, corners, mirrored, shifts   as in `Cut`
     mean     float32[side, side, 3]
