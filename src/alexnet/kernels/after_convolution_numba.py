@@ -1,8 +1,7 @@
-"""What follows a convolution, on the processor: line by line through the cache, compiled by Numba.
+"""What follows a convolution, on the processor: row by row through the cache, compiled by Numba.
 
 An image's rows are normalized into a few that stay in the cache, and pooled from there. The backward normalizes them
-again, and writes one gradient. A pixel's maps lie apart by towers there (`lines.py`): its numbers begin at the row's
-`gap` + its column * `apart`.
+again, and writes one gradient.
 """
 
 from collections.abc import Sequence
@@ -12,26 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet.kernels.across_maps_numba import normalize, normalize_back, room, spread
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import (
-    BLOCK,
-    Floats,
-    gather,
-    known,
-    lines,
-    normalize,
-    normalize_back,
-    numbers,
-    pass_back,
-    room,
-    spread,
-)
+from alexnet.kernels.lanes_numba import LANES, behind, every, put, take, where
+from alexnet.kernels.lines import Floats, how, known, lines, numbers
 
 if TYPE_CHECKING:
     from alexnet.kernels.after_convolution import Following
 
-NOBODY = 255  # in place of a winner where the rectifier behind the pooling let nothing through
+NOBODY = np.int32(255)  # in place of a winner where the rectifier behind the pooling let nothing through
+ZERO = np.int32(0)
 
 
 def forward(parts: Sequence[Tensor], _: None, outs: Sequence[Tensor], winners: Tensor, what: "Following") -> None:
@@ -54,174 +44,190 @@ def backward(
 
 
 def _numbers(x: Tensor, what: "Following") -> tuple[Any, ...]:
-    """Both kernels' last arguments."""
+    """Both kernels' last arguments. Code is compiled for those that are None, and for those that are not."""
     towers, n, k, alpha, beta = what.norm
+    share = x.shape[1] // towers if n else x.shape[1]
     return (
         numbers(x.dtype, k, alpha, beta),
         what.rectified,
-        what.last,
-        x.shape[1] // towers if n else x.shape[1],
-        n // 2,
-        n - 1 - n // 2 if n else 0,
-        n > 0,
+        share,
+        n,
         *what.pool,
+        share if share % LANES else None,
+        *how(x, beta),
+        n != 5 or None,
+        n > 0 or None,
+        what.pool != (1, 1) or what.last or None,
+        what.last or None,
     )
 
 
 @compiled
 def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], numbers: Floats,
-             rectified: bool, rectified_last: bool, share: int, below: int, above: int, normalized: bool,
-             size: int, stride: int) -> None:  # fmt: skip
+             rectified: bool, share: int, n: int, size: int, stride: int, ragged: int | None, paper: bool | None,
+             exact: bool | None, other: bool | None, normalized: bool | None, pooled: bool | None,
+             last_too: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
-    rows, columns = out.shape[1], out.shape[2]
-    wide, gap = known(numbers), below  # which is never less than `above`
-    zero, infinity, half = wide[3], wide[10], x.itemsize == 2
-    least = zero if rectified else -infinity
-    apart = maps // share * (share + gap)
-    ring = np.zeros((size, room(gap + width * apart, gap)), numbers.dtype)
-    v, d = np.zeros_like(ring[0]), np.empty(BLOCK, numbers.dtype)
-    best, place = np.zeros(gap + columns * apart, numbers.dtype), np.zeros(gap + columns * apart, np.int32)
-    passes = size == 1 and not rectified_last
+    rows, columns, line = out.shape[1], out.shape[2], width * maps
+    wide, shares = known(numbers), line // share
+    least = wide[3] if rectified else -wide[10]
+    length = line + LANES
+    ring, v = np.zeros(size * length, numbers.dtype), np.zeros(room(share, n // 2), numbers.dtype)
+    given, into, places = x.reshape(x.size), out.reshape(out.size), winners.reshape(winners.size)
     for image in range(first, last):
         ready = 0
         for row in range(rows):
             top = row * stride
-            bottom = min(top + size, height)
+            bottom, to = min(top + size, height), (image * rows + row) * columns * maps
             while ready < bottom:
-                own = ring[ready % size]
-                given = v if normalized else own
-                spread(x[image, ready].reshape(width * maps), given, share, gap, least)
+                at, own = (image * height + ready) * line, ready % size * length
                 ready += 1
-                if normalized:
-                    coming = x[min(image + ready // height, last - 1), ready % height].reshape(width * maps)
-                    normalize(given, own, below, above, wide, half, d, coming, out[image, row].reshape(columns * maps))
-            if passes:
-                gather(ring[top % size], out[image, row].reshape(width * maps), share, gap)
-                continue
-            for column in range(columns):
-                left, right = column * stride, min(column * stride + size, width)
-                here = slice(gap + column * apart, gap + (column + 1) * apart)
-                if size == 3:
-                    _largest_of_nine(ring, top, bottom, gap + left * apart, gap + (right - 1) * apart,
-                                     best[here], place[here])  # fmt: skip
+                if normalized is None:
+                    if pooled is None:
+                        spread(given, at, into, to, shares, share, 0, ragged, least)
+                    else:
+                        spread(given, at, ring, own, shares, share, 0, ragged, least)
+                elif pooled is None:
+                    normalize(given, at, v, into, to, shares, share, n, line, into, to + line, least, wide, ragged,
+                               paper, exact, other)  # fmt: skip
                 else:
-                    _largest(ring, top, bottom, left, right, gap, best[here], place[here])
-            if rectified_last:
-                for i in range(best.shape[0]):
-                    place[i] = np.int32(NOBODY) if best[i] <= zero else place[i]
-                for i in range(best.shape[0]):
-                    best[i] = zero if best[i] < zero else best[i]
-            gather(best, out[image, row].reshape(columns * maps), share, gap)
-            gather(place, winners[image, row].reshape(columns * maps), share, gap)
+                    normalize(given, at, v, ring, own, shares, share, n, line, into, to, least, wide, ragged, paper,
+                               exact, other)  # fmt: skip
+            if pooled is not None:
+                for column in range(columns):
+                    left, right, ours = column * stride, min(column * stride + size, width), to + column * maps
+                    if size == 3:
+                        _largest_of_nine(ring, length, top, bottom, left, right, maps, into, places, ours, ragged,
+                                         last_too, wide[3])  # fmt: skip
+                    else:
+                        _largest(ring, length, size, top, bottom, left, right, maps, into, places, ours, ragged,
+                                 last_too, wide[3])  # fmt: skip
 
 
 @compiled_part
-def _largest(ring: Floats, top: int, bottom: int, left: int, right: int, gap: int, best: Floats,
-             place: NDArray[np.int32]) -> None:  # fmt: skip
+def _largest(ring: Floats, row: int, size: int, top: int, bottom: int, left: int, right: int, maps: int, out: Floats,
+             winners: NDArray[np.uint8], to: int, ragged: int | None, last_too: bool | None,
+             zero: Any) -> None:  # fmt: skip
     """The largest activity of each map in a window, and its place counted row by row; the first one of equals."""
-    size, apart = ring.shape[0], best.shape[0]
-    for r in range(top, bottom):
-        for c in range(left, right):
-            code, at = np.int32((r - top) * size + c - left), ring[r % size][gap + c * apart : gap + (c + 1) * apart]
-            if code == 0:
-                for i in range(apart):
-                    best[i] = at[i]
-                    place[i] = code
-            else:
-                for i in range(apart):  # what is not a number wins and stays, as in PyTorch
-                    wins = (at[i] > best[i]) | np.isnan(at[i])
-                    best[i] = at[i] if wins else best[i]
-                    place[i] = code if wins else place[i]
+    for i in range(0, maps, LANES):
+        best, place = take(ring, top % size * row + left * maps + i), every(ZERO)
+        for r in range(top, bottom):
+            for c in range(left, right):
+                one, its = take(ring, r % size * row + c * maps + i), np.int32((r - top) * size + c - left)
+                best, place = _larger(one, its, best, place)
+        _put_winners(best, place, out, winners, to + i, maps - i, ragged, last_too, zero)
 
 
 @compiled_part
-def _largest_of_nine(ring: Floats, top: int, bottom: int, first: int, last: int, best: Floats,
-                     place: NDArray[np.int32]) -> None:  # fmt: skip
-    """The same for the paper's window of 3, all nine at once, from the column that begins at `first` to that at `last`.
-    Past the map's edge stands its last line again: no later equal wins."""
-    apart, last_row = best.shape[0], bottom - 1
-    second, third = min(first + apart, last), min(first + 2 * apart, last)
-    a, b, c = ring[top % 3], ring[min(top + 1, last_row) % 3], ring[min(top + 2, last_row) % 3]
-    a0, a1, a2 = a[first : first + apart], a[second : second + apart], a[third : third + apart]
-    b0, b1, b2 = b[first : first + apart], b[second : second + apart], b[third : third + apart]
-    c0, c1, c2 = c[first : first + apart], c[second : second + apart], c[third : third + apart]
-    for i in range(apart):
-        largest, where = a0[i], np.int32(0)
-        largest, where = _larger(a1[i], 1, largest, where)
-        largest, where = _larger(a2[i], 2, largest, where)
-        largest, where = _larger(b0[i], 3, largest, where)
-        largest, where = _larger(b1[i], 4, largest, where)
-        largest, where = _larger(b2[i], 5, largest, where)
-        largest, where = _larger(c0[i], 6, largest, where)
-        largest, where = _larger(c1[i], 7, largest, where)
-        largest, where = _larger(c2[i], 8, largest, where)
-        best[i], place[i] = largest, where
+def _largest_of_nine(ring: Floats, row: int, top: int, bottom: int, left: int, right: int, maps: int, out: Floats,
+                     winners: NDArray[np.uint8], to: int, ragged: int | None, last_too: bool | None,
+                     zero: Any) -> None:  # fmt: skip
+    """The same for the paper's window of 3, all nine at once. Past the map's edge stands its last line again: no later
+    equal wins."""
+    a, b, c = top % 3 * row, min(top + 1, bottom - 1) % 3 * row, min(top + 2, bottom - 1) % 3 * row
+    one, two, three = left * maps, min(left + 1, right - 1) * maps, min(left + 2, right - 1) * maps
+    for i in range(0, maps, LANES):
+        best, place = take(ring, a + one + i), every(ZERO)
+        best, place = _larger(take(ring, a + two + i), np.int32(1), best, place)
+        best, place = _larger(take(ring, a + three + i), np.int32(2), best, place)
+        best, place = _larger(take(ring, b + one + i), np.int32(3), best, place)
+        best, place = _larger(take(ring, b + two + i), np.int32(4), best, place)
+        best, place = _larger(take(ring, b + three + i), np.int32(5), best, place)
+        best, place = _larger(take(ring, c + one + i), np.int32(6), best, place)
+        best, place = _larger(take(ring, c + two + i), np.int32(7), best, place)
+        best, place = _larger(take(ring, c + three + i), np.int32(8), best, place)
+        _put_winners(best, place, out, winners, to + i, maps - i, ragged, last_too, zero)
 
 
 @compiled_part
-def _larger(one: Any, its: int, largest: Any, where: np.int32) -> tuple[Any, np.int32]:
-    wins = (one > largest) | np.isnan(one)
-    return one if wins else largest, np.int32(its) if wins else where
+def _larger(one: Any, its: Any, best: Any, place: Any) -> tuple[Any, Any]:
+    wins = (one > best) | (one != one)  # noqa: PLR0124 - what is not a number wins and stays, as in PyTorch
+    return where(wins, one, best), where(wins, its, place)
+
+
+@compiled_part
+def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8], to: int, left: int,
+                 ragged: int | None, last_too: bool | None, zero: Any) -> None:  # fmt: skip
+    some = None if ragged is None else left
+    if last_too is None:
+        put(out, to, some, best)
+        put(winners, to, some, place)
+    else:
+        put(out, to, some, where(best < zero, zero, best))
+        put(winners, to, some, where(best <= zero, NOBODY, place))
 
 
 @compiled
 def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats,
-              numbers: Floats, rectified: bool, rectified_last: bool, share: int, below: int, above: int,
-              normalized: bool, size: int, stride: int) -> None:  # fmt: skip
+              numbers: Floats, rectified: bool, share: int, n: int, size: int, stride: int, ragged: int | None,
+              paper: bool | None, exact: bool | None, other: bool | None, normalized: bool | None, pooled: bool | None,
+              last_too: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
-    rows, columns = g.shape[1], g.shape[2]
-    wide, gap = known(numbers), below  # which is never less than `above`
-    zero, infinity, half = wide[3], wide[10], x.itemsize == 2
-    least = zero if rectified else -infinity
-    apart = maps // share * (share + gap)
-    down = np.zeros(room(gap + width * apart, gap), numbers.dtype)
-    v, e, d = np.zeros_like(down), np.zeros_like(down), np.empty(BLOCK, numbers.dtype)
-    floor = zero if rectified else infinity - infinity  # nothing is below what is not a number
-    overlap = (size + stride - 1) // stride  # rows of windows that a row may lie in, with their gradients and winners
-    above_it = np.zeros((overlap, gap + columns * apart), numbers.dtype)
-    winning = np.zeros((overlap, gap + columns * apart), np.uint8)
-    passes = size == 1 and not rectified_last
+    rows, columns, line = g.shape[1], g.shape[2], width * maps
+    wide, shares = known(numbers), line // share
+    least = wide[3] if rectified else -wide[10]
+    floor = wide[3] if rectified else wide[10] - wide[10]  # nothing is below what is not a number
+    down, v = np.zeros(line + LANES, numbers.dtype), np.zeros(room(share, n // 2), numbers.dtype)
+    e = np.zeros_like(v)
+    given, into, places = x.reshape(x.size), gradient.reshape(gradient.size), winners.reshape(winners.size)
+    behind_it = g.reshape(g.size)
     for image in range(first, last):
-        ready = 0
         for row in range(height):
-            for i in range(down.shape[0]):  # what lies between, too: what is not a number may have come there
-                down[i] = zero
-            if passes:
-                spread(g[image, row].reshape(width * maps), down, share, gap, -infinity)
+            at = (image * height + row) * line
+            if pooled is None:
+                spread(behind_it, at, down, 0, shares, share, 0, ragged, -wide[10])
             else:
-                over = min(row // stride, rows - 1)  # the lowest window that this row may lie in
-                while ready <= over:
-                    at = ready % overlap
-                    spread(g[image, ready].reshape(columns * maps), above_it[at], share, gap, -infinity)
-                    spread(winners[image, ready].reshape(columns * maps), winning[at], share, gap, np.uint8(0))
-                    ready += 1
-                for window in range(max(0, (row - size) // stride + 1), over + 1):
-                    if row - window * stride < size:
-                        _scatter(above_it[window % overlap], winning[window % overlap], down,
-                                 (row - window * stride) * size, size, stride, width, columns, gap, zero)  # fmt: skip
-            if normalized or rectified:
-                spread(x[image, row].reshape(width * maps), v, share, gap, least)
-            into = gradient[image, row].reshape(width * maps)
-            if normalized:
-                coming = x[min(image + (row + 1) // height, last - 1), (row + 1) % height].reshape(width * maps)
-                normalize_back(v, down, e, below, above, wide, half, floor, d, coming, into)
-            elif rectified:
-                pass_back(down, v, zero)
-            gather(down, into, share, gap)
+                _gather(behind_it, places, image * rows, row, down, size, stride, rows, columns, width, maps, ragged,
+                        wide[3])  # fmt: skip
+            if normalized is None:
+                _pass_back(given, at, down, into, shares, share, ragged, floor, wide[3])
+            else:
+                normalize_back(given, at, v, down, e, into, shares, share, n, line, least, floor, wide, ragged, paper,
+                                exact, other)  # fmt: skip
 
 
 @compiled_part
-def _scatter(g: Floats, winners: NDArray[np.uint8], down: Floats, code: int, size: int, stride: int, width: int,
-             columns: int, gap: int, zero: Any) -> None:  # fmt: skip
-    """Add each window's gradient to the activity of this row that won it; `code` is that of the row's first column."""
-    apart = (g.shape[0] - gap) // columns
-    for column in range(columns):
-        left, window = column * stride, slice(gap + column * apart, gap + (column + 1) * apart)
-        their, won = g[window], winners[window]
-        for c in range(left, min(left + size, width)):
-            at = down[gap + c * apart : gap + (c + 1) * apart]
-            here = np.uint8(code + c - left)
-            for i in range(apart):
-                at[i] += their[i] if won[i] == here else zero
+def _gather(g: Floats, winners: NDArray[np.uint8], above: int, row: int, down: Floats, size: int, stride: int,
+            rows: int, columns: int, width: int, maps: int, ragged: int | None, zero: Any) -> None:  # fmt: skip
+    """down = for each activity of a row, the gradients of the windows that it won; `above` rows of windows before."""
+    top, bottom = max(0, (row - size) // stride + 1), min(row // stride, rows - 1)
+    line, lower = columns * maps, stride * size  # from one window to that below it, and by how much its codes are less
+    for column in range(width):
+        left, right = max(0, (column - size) // stride + 1), min(column // stride, columns - 1)
+        first, code = (above + top) * line + left * maps, row * size - top * lower + column - left * stride
+        for i in range(0, maps, LANES):
+            at, some = first + i, None if ragged is None else maps - i
+            total = _won(g, winners, at, code, some, zero)
+            if size > 2 * stride:
+                for r in range(bottom - top + 1):
+                    for c in range(r == 0, right - left + 1):
+                        total = total + _won(
+                            g, winners, at + r * line + c * maps, code - r * lower - c * stride, some, zero
+                        )
+            else:  # the paper's: one or two of each
+                if right > left:
+                    total = total + _won(g, winners, at + maps, code - stride, some, zero)
+                if bottom > top:
+                    total = total + _won(g, winners, at + line, code - lower, some, zero)
+                    if right > left:
+                        total = total + _won(g, winners, at + line + maps, code - lower - stride, some, zero)
+            put(down, column * maps + i, None, total)
+
+
+@compiled_part
+def _won(g: Floats, winners: NDArray[np.uint8], at: int, code: int, left: int | None, zero: Any) -> Any:
+    """The gradient of sixteen windows where the place of that code won."""
+    return where(take(winners, at, left) == np.int32(code), take(g, at, left), zero)
+
+
+@compiled_part
+def _pass_back(x: Floats, at: int, g: Floats, into: Floats, shares: int, share: int, ragged: int | None, floor: Any,
+               zero: Any) -> None:  # fmt: skip
+    """into = g, and 0 where x <= floor."""
+    for each in range(shares):
+        for i in range(0, share, LANES):
+            here = each * share + i
+            own = where(take(x, at + here, behind(ragged, i)) <= floor, zero, take(g, here))
+            put(into, at + here, behind(ragged, i), own)

@@ -20,8 +20,9 @@ try:
     if numba.config.CPU_FEATURES is None and AVAILABLE:
         # LLVM keeps to vectors half as wide on Intel's AVX-512, for the sake of code that only now and then uses them.
         numba.config.CPU_FEATURES = get_host_cpu_features().flatten() + ",-prefer-256-bit"
+    FEATURES: str = numba.config.CPU_FEATURES or ""  # what the processor has, as LLVM names it
 except Exception:  # missing, or broken in one of the many ways of a compiler: each kernel has another way
-    FunctionCache, AVAILABLE = object, False
+    FunctionCache, AVAILABLE, FEATURES = object, False, ""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import WIDE, Floats, bare, read, write
+from alexnet.kernels.lanes_numba import LANES, put, take, where
+from alexnet.kernels.lines import WIDE, Floats, bare
 
 LOW = 0xFFFFFFFF
 MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10
@@ -79,12 +80,12 @@ def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: Tensor, key1: T
 def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, counts: Any) -> None:
     """The rows `first` to `last`."""
     scale, zero = numbers[0], numbers[1]
-    v, words = np.empty(x.shape[1], numbers.dtype), np.empty(x.shape[1], np.uint64)
+    kept, length = np.empty(x.shape[1], numbers.dtype), x.shape[1]
+    given, into = x.reshape(x.size), y.reshape(y.size)
     seed, bound, top, left = counts[0], counts[1], counts[2], counts[3]
     low, high = np.uint64(LOW), np.uint64(32)
     for row in range(first, last):
-        read(x[row], v)
-        for i in range(words.shape[0]):
+        for i in range(length):
             c0, c1, c2, c3 = left + np.uint64(i), top + np.uint64(row), np.uint64(0), np.uint64(0)
             key0, key1 = seed & low, seed >> high
             for _ in range(ROUNDS):
@@ -92,7 +93,7 @@ def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, counts: 
                 c0, c2 = (other >> high) ^ c1 ^ key0, (one >> high) ^ c3 ^ key1
                 c1, c3 = other & low, one & low
                 key0, key1 = (key0 + np.uint64(WEYL[0])) & low, (key1 + np.uint64(WEYL[1])) & low
-            words[i] = c0
-        for i in range(words.shape[0]):
-            v[i] = v[i] * scale if words[i] < bound else zero
-        write(v, y[row])
+            kept[i] = scale if c0 < bound else zero
+        for i in range(0, length, LANES):
+            at, by = row * length + i, take(kept, i, length - i)
+            put(into, at, length - i, where(by > zero, by * take(given, at, length - i), zero))

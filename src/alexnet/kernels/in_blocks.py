@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.compiled import compiled
+from alexnet.kernels.compiled import compiled, soon_read
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import BLOCK, Floats, fetch, lines, put
+from alexnet.kernels.lanes_numba import LANES, put, take
+from alexnet.kernels.lines import Floats, lines
 
 SIDE = 4  # of a block, in pixels
 ON_GPU = 64  # maps that a block's are filled up to
@@ -79,6 +80,7 @@ def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None
     pixels = line.view(np.uint64)  # four pixels in a few of them, whatever the kind
     nothing = np.zeros_like(pixels)
     several = SIDE * maps * blocks.itemsize // 8
+    given = x.reshape(x.size)
     for image in range(first, last):
         for r in range(rows):
             into = blocks[image, r].reshape(columns * numbers).view(np.uint64)
@@ -86,15 +88,10 @@ def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None
                 row = SIDE * r + i - before
                 there = 0 <= row < height
                 if there:
-                    given = x[image, row].reshape(width * maps)
-                    coming = x[image, min(row + 1, height - 1)].reshape(width * maps)
-                    for block in range(0, width * maps, BLOCK):
-                        fetch(coming, block, False)
-                    for j in range(here.shape[0]):
-                        if given.itemsize == here.itemsize:
-                            here[j] = given[j]
-                        else:
-                            put(here, j, given[j])
+                    at = (image * height + row) * width * maps
+                    for j in range(0, here.shape[0], LANES):
+                        soon_read(given, at + width * maps + j)
+                        put(here, j, here.shape[0] - j, take(given, at + j, here.shape[0] - j))
                 source = pixels if there else nothing
                 for j in range(several):
                     to, at = into[i * several + j :: SIDE * several], source[j::several]

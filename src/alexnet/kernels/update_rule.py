@@ -6,7 +6,8 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lines import Floats, bare, put, widened
+from alexnet.kernels.lanes_numba import LANES, put, take
+from alexnet.kernels.lines import Floats, bare
 
 CHUNK = 2**14  # numbers: what is shared out between threads are these
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
@@ -28,9 +29,9 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     kinds = {each.dtype for each in flat if each is not None}
     masters = weight.dtype == torch.float32 and kinds <= {torch.float32, torch.bfloat16}
     if way(weight) == "numba" and (masters or kinds == {torch.float64}):
-        w, v, g, c = (bare(torch.empty(0, dtype=torch.bfloat16) if each is None else each) for each in flat)
-        chunks = -(-len(w) // CHUNK)
-        on_all_cores(_sweep, chunks, w, v, g, c, bare(numbers))
+        arrays = [each if each is None else bare(each) for each in flat]
+        chunks = -(-weight.numel() // CHUNK)
+        on_all_cores(_sweep, chunks, *arrays, bare(numbers))
         return
     if way(weight) == "triton" and masters:
         from alexnet.kernels import update_rule_triton
@@ -52,13 +53,15 @@ def _flat(x: Tensor) -> Tensor:
 
 
 @compiled
-def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats, numbers: Floats) -> None:
-    """The chunks `first` to `last`; `copy` is empty where nobody reads one."""
+def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats | None, numbers: Floats) -> None:
+    """The chunks `first` to `last`."""
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
-    ours = slice(first * CHUNK, min(last * CHUNK, w.shape[0]))
-    weight, velocity, gradient, rounded = w[ours], v[ours], g[ours], copy[ours]
-    for i in range(weight.shape[0]):
-        velocity[i] = momentum * velocity[i] - pull * weight[i] - rate * widened(gradient, i)
-        weight[i] += velocity[i]
-        if rounded.shape[0]:
-            put(rounded, i, weight[i])
+    end = min(last * CHUNK, w.shape[0])
+    for i in range(first * CHUNK, end, LANES):
+        left, weight = end - i, take(w, i, end - i)
+        velocity = momentum * take(v, i, left) - pull * weight - rate * take(g, i, left)
+        weight = weight + velocity
+        put(v, i, left, velocity)
+        put(w, i, left, weight)
+        if copy is not None:
+            put(copy, i, left, weight)
