@@ -36,8 +36,8 @@ DOORS = {
     "pyarrow": ("data/layouts/parquet.py",),
     "pickle": ("data/layouts/cifar10.py",),
     "simplejpeg": ("data/decode.py",),
-    "numba": ("kernels/compiled.py", "kernels/lanes_numba.py"),
-    "llvmlite": ("kernels/compiled.py", "kernels/lanes_numba.py"),
+    "numba": ("kernels/compiled.py", "kernels/lanes_numba.py", "kernels/memory_numba.py"),
+    "llvmlite": ("kernels/compiled.py", "kernels/lanes_numba.py", "kernels/memory_numba.py"),
     "triton": tuple(
         f"kernels/{name}_triton.py"
         for name in ("after_convolution", "dropout", "in_blocks", "lanes", "presentation", "update_rule", "within_map")

@@ -116,10 +116,10 @@ class Counted(TorchDispatchMode):
 
 def test_side_by_side_the_gradients_are_the_convolutions_in_float64_and_so_are_their_own():
     given = numbers(4, 4, 5, 6), numbers(6, 2, 3, 3, seed=1), numbers(6, seed=2)
-    ours = with_gradients(lambda *of: side_by_side.SideBySide.apply(*of, 1, 2), given, torch.float64)
+    ours = with_gradients(lambda *of: side_by_side.SideBySide.apply(*of, 1, 2, False), given, torch.float64)
     assert_near(ours, with_gradients(lambda *of: F.conv2d(*of, padding=1, groups=2), given, torch.float64), 1e-12)
     given = [each.requires_grad_() for each in (numbers(2, 1, 3, 3), numbers(1, 1, 3, 3, seed=1), numbers(1))]
-    assert gradgradcheck(lambda *of: side_by_side.SideBySide.apply(*of, 1, 1), given)
+    assert gradgradcheck(lambda *of: side_by_side.SideBySide.apply(*of, 1, 1, False), given)
 
 
 @compiled
@@ -139,7 +139,7 @@ def test_only_the_gradients_that_are_asked_for_are_computed_side_by_side(monkeyp
     given = [each.to(torch.bfloat16) for each in given]
     for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
         leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        result = side_by_side.SideBySide.apply(*leaves, 1, 1).sum()
+        result = side_by_side.SideBySide.apply(*leaves, 1, 1, False).sum()
         with Counted() as counted:
             result.backward()
         assert [each.grad is not None for each in leaves] == list(asked)
@@ -264,3 +264,20 @@ def test_a_gpus_blocks_are_the_processors(case):
     more = more.contiguous(memory_format=torch.channels_last)
     in_blocks_triton.fill(x, more, pad[0])
     assert torch.equal(more[:, : blocks.shape[1]], blocks) and not more[:, blocks.shape[1] :].any()
+
+
+@compiled
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_with_the_rectifier_behind_it_the_same_bits(monkeypatch, amx, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    given = [each.to(dtype) for each in (numbers(4, 32, 13, 13), numbers(48, 16, 3, 3, seed=1), numbers(48, seed=2))]
+
+    def computed(behind, **how):
+        leaves = [each.clone().requires_grad_() for each in given]
+        result = behind(convolution(*leaves, stride=1, pad=(1, 1), groups=2, **how))
+        result.backward(numbers(*result.shape, seed=3).to(dtype))
+        return result.detach(), *(each.grad for each in leaves)
+
+    for one, other in zip(computed(torch.relu), computed(torch.nn.Identity(), rectified=True), strict=True):
+        assert torch.equal(one, other)

@@ -5,160 +5,197 @@ cache: zeros before, between and behind the towers' shares, as many as a window 
 need no ends.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from alexnet.kernels.compiled import compiled_part, soon_read, soon_written
-from alexnet.kernels.lanes_numba import LANES, behind, beside, every, put, take, where
-from alexnet.kernels.lines import Floats, divided_back, power, sums
+from alexnet.kernels.compiled import compiled_part
+from alexnet.kernels.lanes_numba import LANES, beside, every, where
+from alexnet.kernels.lines import Floats, Norm, divided_back, power, sums
+from alexnet.kernels.memory_numba import behind, put, put_past, soon_read, soon_written, take
 
 SHARES = 16  # towers' shares of pixels that lie apart at once
 
 
+class Across(NamedTuple):
+    """Normalization across maps, to compiled code.
+
+    n        how many maps a window has
+    share    how many a tower has
+    ragged   the same if it is not so many whole sixteens, else None
+    least    0 where a rectifier is before it, else minus infinity: what is less becomes that
+    floor    no gradient passes where an activity is not above it: 0, or what is not a number
+    """
+
+    norm: Norm
+    n: int
+    share: int
+    ragged: int | None
+    least: Any
+    floor: Any
+
+
 @compiled_part
-def spread(x: Floats, at: int, v: Floats, to: int, shares: int, share: int, gap: int, ragged: int | None,
-           least: Any) -> None:  # fmt: skip
-    """Some shares, widened, to where they lie apart. What is below `least` becomes that: 0 is the rectifier; what is
-    not a number stays so."""
+def spread(x: Floats, at: int, v: Floats, to: int, shares: int, gap: int, how: Across, least: Any) -> None:
+    """Some shares, widened, to where they lie apart. What is less than `least` becomes that; what is not a number stays
+    so."""
     for each in range(shares):
-        start, first = at + each * share, to + each * (share + gap)
-        for i in range(0, share, LANES):
-            own = take(x, start + i, behind(ragged, i))
-            put(v, first + i, behind(ragged, i), where(own < least, least, own))
+        start, first = at + each * how.share, to + each * (how.share + gap)
+        for i in range(0, how.share, LANES):
+            left = behind(how.ragged, i)
+            put(v, first + i, left, _no_less(take(x, start + i, left), least))
 
 
 @compiled_part
-def normalize(x: Floats, at: int, v: Floats, into: Floats, to: int, shares: int, share: int, n: int, row: int,
-              filled: Floats, soon: int, least: Any, wide: Any, ragged: int | None, paper: bool | None,
-              exact: bool | None, other: bool | None) -> None:  # fmt: skip
-    """into = v / d ^ beta with d = k + alpha * window sums of v^2, from `at` and `to` on.
+def normalize(x: Floats, at: int, v: Floats, into: Floats, to: int, filled: Floats, soon: int, shares: int, how: Across,
+              other: bool | None, past: bool | None) -> None:  # fmt: skip
+    """into = v / d ^ beta with d = k + alpha * window sums of v^2, for a row that begins at `at` and `to`.
 
-    row      how many numbers further its next row of x stands; `filled`, from `soon` on, is written afterwards: both
-             are called into the cache meanwhile, or computing and waiting would take turns
+    x's next row, and `filled` from `soon` on, which is written afterwards, are called into the cache meanwhile, or
+    computing and waiting would take turns. (`past`: into is not looked at soon. v has `room`.)
     """
     if other is None:
-        _normalize_five(x, at, into, to, shares, share, row, filled, soon, least, wide, ragged, paper, exact)
+        _normalize_five(x, at, into, to, filled, soon, shares, how, past)
         return
-    gap = n // 2
+    gap, share, row = how.n // 2, how.share, shares * how.share
     for begun in range(0, shares, SHARES):
         some = min(SHARES, shares - begun)
-        spread(x, at + begun * share, v, gap, some, share, gap, ragged, least)
+        spread(x, at + begun * share, v, gap, some, gap, how, how.least)
         for each in range(some):
             apart, here = each * (share + gap), (begun + each) * share
             for i in range(0, share, LANES):
                 soon_read(x, at + row + here + i)
                 soon_written(filled, soon + here + i)
-                d = _energy(v, apart + i, n, wide)
-                own = take(v, apart + gap + i)
-                put(into, to + here + i, behind(ragged, i), own * power(d, wide, paper, exact))
+                own = take(v, apart + gap + i) * power(_energy(v, apart + i, how), how.norm)
+                put(into, to + here + i, behind(how.ragged, i), own)
 
 
 @compiled_part
-def normalize_back(x: Floats, at: int, v: Floats, g: Floats, e: Floats, into: Floats, shares: int, share: int, n: int,
-                   row: int, least: Any, floor: Any, wide: Any, ragged: int | None, paper: bool | None,
-                   exact: bool | None, other: bool | None) -> None:  # fmt: skip
-    """into = g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1), and 0 where v <= floor."""
+def normalize_back(x: Floats, at: int, v: Floats, g: Floats, given: int, e: Floats, into: Floats, shares: int,
+                   how: Across, other: bool | None, far: bool | None) -> None:  # fmt: skip
+    """into = g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1), and 0 where v <= floor.
+
+    g   from `given` on; in memory if it is `far`; written over for other windows than the paper's
+    e   has `room`, too, and holds zeros
+    """
     if other is None:
-        _normalize_five_back(x, at, g, into, shares, share, row, least, floor, wide, ragged, paper, exact)
+        _normalize_five_back(x, at, g, given, into, shares, how, far)
         return
-    gap, above, zero, factor = n // 2, n - 1 - n // 2, wide[3], (wide[1] + wide[1]) * wide[2]
+    gap, share, row, norm = how.n // 2, how.share, shares * how.share, how.norm
+    above, factor = how.n - 1 - gap, (norm.alpha + norm.alpha) * norm.beta
     for begun in range(0, shares, SHARES):
         some = min(SHARES, shares - begun)
-        spread(x, at + begun * share, v, gap, some, share, gap, ragged, least)
+        spread(x, at + begun * share, v, gap, some, gap, how, how.least)
         for each in range(some):
             apart, here = each * (share + gap), (begun + each) * share
             for i in range(0, share, LANES):
+                left = behind(how.ragged, i)
                 soon_read(x, at + row + here + i)
-                d, own = _energy(v, apart + i, n, wide), take(v, apart + gap + i)
-                direct, shared = divided_back(own, take(g, here + i), d, wide, paper, exact)
-                put(g, here + i, behind(ragged, i), direct)
-                put(e, apart + gap + i, behind(ragged, i), shared)
+                own, theirs = take(v, apart + gap + i), take(g, given + here + i)
+                direct, shared = divided_back(own, theirs, _energy(v, apart + i, how), norm)
+                put(g, given + here + i, left, direct)
+                put(e, apart + gap + i, left, shared)
         for each in range(some):
             apart, here = each * (share + gap), (begun + each) * share
             for i in range(0, share, LANES):
                 soon_written(into, at + row + here + i)
-                own, total = take(v, apart + gap + i), sums(e, apart + gap - above + i, n, 1)
-                passed = where(own <= floor, zero, take(g, here + i) - factor * own * total)
-                put(into, at + here + i, behind(ragged, i), passed)
+                own, total = take(v, apart + gap + i), sums(e, apart + gap - above + i, how.n, 1)
+                passed = where(own <= how.floor, norm.zero, take(g, given + here + i) - factor * own * total)
+                put(into, at + here + i, behind(how.ragged, i), passed)
 
 
 @compiled_part
-def room(share: int, gap: int) -> int:
+def room(how: Across) -> int:
     """How long an array is in which some shares lie apart, and what is taken beyond them."""
-    return SHARES * (share + gap) + gap + 2 * LANES
+    gap = how.n // 2
+    return SHARES * (how.share + gap) + gap + 2 * LANES
 
 
 @compiled_part
-def _energy(v: Floats, first: int, n: int, wide: Any) -> Any:
-    """k + alpha * (the squares of n numbers from `first` on), for sixteen."""
+def _energy(v: Floats, first: int, how: Across) -> Any:
+    """k + alpha * (the squares of a window's numbers from `first` on), for sixteen."""
     one = take(v, first)
     total = one * one
-    for reach in range(1, n):
+    for reach in range(1, how.n):
         one = take(v, first + reach)
         total = total + one * one
-    return wide[0] + wide[1] * total
+    return how.norm.k + how.norm.alpha * total
 
 
 @compiled_part
-def _normalize_five(x: Floats, at: int, into: Floats, to: int, shares: int, share: int, row: int, filled: Floats,
-                    soon: int, least: Any, wide: Any, ragged: int | None, paper: bool | None,
-                    exact: bool | None) -> None:  # fmt: skip
-    """`normalize` for the paper's window: neighbours pass from vector to vector."""
-    nothing = every(wide[3])
-    for start in range(0, shares * share, share):
-        own = _rectified(x, at + start, behind(ragged, 0), least)
+def _normalize_five(x: Floats, at: int, into: Floats, to: int, filled: Floats, soon: int, shares: int, how: Across,
+                    past: bool | None) -> None:  # fmt: skip
+    """`normalize` for the paper's window."""
+    nothing, norm, share, row = every(how.norm.zero), how.norm, how.share, shares * how.share
+    for start in range(0, row, share):
+        own = _no_less(take(x, at + start, behind(how.ragged, 0)), how.least)
         energy = own * own
         before = beside(nothing, energy, 1)
-        for i in range(start, start + share, LANES):
-            soon_read(x, at + row + i)
-            soon_written(filled, soon + i)
-            following = nothing
-            if i + LANES < start + share:
-                following = _rectified(x, at + i + LANES, behind(ragged, i + LANES - start), least)
+        for i in range(0, share, LANES):
+            soon_read(x, at + row + start + i)
+            following, left = nothing, behind(how.ragged, i)
+            if i + LANES < share:
+                there = at + start + i + LANES
+                following = _no_less(take(x, there, behind(how.ragged, i + LANES)), how.least)
             its = following * following
             pairs = energy + beside(energy, its, 1)
-            d = wide[0] + wide[1] * _five(before, pairs, energy, its)
-            put(into, to + i, behind(ragged, i - start), own * power(d, wide, paper, exact))
+            y = own * power(norm.k + norm.alpha * _five(before, pairs, energy, its), norm)
+            if past is None:
+                soon_written(filled, soon + start + i)
+                put(into, to + start + i, left, y)
+            else:
+                put_past(into, to + start + i, left, y)
             own, energy, before = following, its, pairs
 
 
 @compiled_part
-def _normalize_five_back(x: Floats, at: int, g: Floats, into: Floats, shares: int, share: int, row: int, least: Any,
-                         floor: Any, wide: Any, ragged: int | None, paper: bool | None,
-                         exact: bool | None) -> None:  # fmt: skip
+def _normalize_five_back(x: Floats, at: int, g: Floats, given: int, into: Floats, shares: int,
+                         how: Across, far: bool | None) -> None:  # fmt: skip
     """`normalize_back` for the paper's window: sixteen are finished once the next sixteen's part is known."""
-    nothing, factor = every(wide[3]), (wide[1] + wide[1]) * wide[2]
-    for start in range(0, shares * share, share):
-        own = _rectified(x, at + start, behind(ragged, 0), least)
+    nothing, norm, share, row = every(how.norm.zero), how.norm, how.share, shares * how.share
+    last, direct, shared, before_shared, to = nothing, nothing, nothing, nothing, at
+    left = behind(how.ragged, 0)
+    for start in range(0, row, share):
+        own = _no_less(take(x, at + start, behind(how.ragged, 0)), how.least)
         energy = own * own
         before = beside(nothing, energy, 1)
-        last, direct, shared, shared_before = nothing, nothing, nothing, nothing
-        for i in range(start, start + share + LANES, LANES):
-            theirs, ours, following, its = nothing, nothing, nothing, nothing
-            if i < start + share:
-                soon_read(x, at + row + i)
-                soon_written(into, at + row + i)
-                if i + LANES < start + share:
-                    following = _rectified(x, at + i + LANES, behind(ragged, i + LANES - start), least)
-                its = following * following
-                pairs = energy + beside(energy, its, 1)
-                d = wide[0] + wide[1] * _five(before, pairs, energy, its)
-                ours, theirs = divided_back(own, take(g, i, behind(ragged, i - start)), d, wide, paper, exact)
-                energy, before = its, pairs
-            shares_pairs = shared + beside(shared, theirs, 1)
-            if i > start:
-                total = _five(shared_before, shares_pairs, shared, theirs)
-                passed = where(last <= floor, wide[3], direct - factor * last * total)
-                put(into, at + i - LANES, behind(ragged, i - LANES - start), passed)
-            last, direct, shared, shared_before, own = own, ours, theirs, shares_pairs, following
+        for i in range(0, share, LANES):
+            following, here = nothing, start + i
+            soon_read(x, at + row + here)
+            if far is not None:
+                soon_read(g, given + row + here)
+            if i + LANES < share:
+                following = _no_less(take(x, at + here + LANES, behind(how.ragged, i + LANES)), how.least)
+            its = following * following
+            pairs = energy + beside(energy, its, 1)
+            d = norm.k + norm.alpha * _five(before, pairs, energy, its)
+            ours, theirs = divided_back(own, take(g, given + here, behind(how.ragged, i)), d, norm)
+            if i > 0:
+                shared_pairs = _finish(into, to, left, last, direct, before_shared, shared, theirs, how)
+            else:
+                if start > 0:
+                    _finish(into, to, left, last, direct, before_shared, shared, nothing, how)
+                shared_pairs = beside(nothing, theirs, 1)
+            last, direct, before_shared, shared, to = own, ours, shared_pairs, theirs, at + here
+            left = behind(how.ragged, i)
+            own, energy, before = following, its, pairs
+    _finish(into, to, left, last, direct, before_shared, shared, nothing, how)
 
 
 @compiled_part
-def _rectified(x: Floats, at: int, left: int | None, least: Any) -> Any:
-    own = take(x, at, left)
-    return where(own < least, least, own)
+def _finish(into: Floats, to: int, left: int | None, v: Any, direct: Any, before: Any, shared: Any, following: Any,
+            how: Across) -> Any:  # fmt: skip
+    """Put sixteen gradients. Returns their pairs of what is shared."""
+    norm, pairs = how.norm, shared + beside(shared, following, 1)
+    own = direct - (norm.alpha + norm.alpha) * norm.beta * v * _five(before, pairs, shared, following)
+    put_past(into, to, left, where(v <= how.floor, norm.zero, own))
+    return pairs
+
+
+@compiled_part
+def _no_less(x: Any, least: Any) -> Any:
+    return where(x < least, least, x)
 
 
 @compiled_part
 def _five(before: Any, pairs: Any, one: Any, following: Any) -> Any:
-    """Sums of five neighbours, of pairs of neighbours, the sixteen pairs before, and the numbers themselves."""
+    """Sums of five neighbours, of the numbers, their pairs with the next one, and the sixteen on both sides."""
     return (beside(before, pairs, 14) + pairs) + beside(one, following, 2)

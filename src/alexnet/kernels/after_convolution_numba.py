@@ -5,17 +5,18 @@ again, and writes one gradient.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.kernels.across_maps_numba import normalize, normalize_back, room, spread
+from alexnet.kernels.across_maps_numba import Across, normalize, normalize_back, room, spread
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, behind, every, put, take, where
-from alexnet.kernels.lines import Floats, how, known, lines, numbers
+from alexnet.kernels.lanes_numba import LANES, every, where
+from alexnet.kernels.lines import Floats, lines, norm_of
+from alexnet.kernels.memory_numba import behind, put, put_past, settled, take
 
 if TYPE_CHECKING:
     from alexnet.kernels.after_convolution import Following
@@ -24,10 +25,26 @@ NOBODY = np.int32(255)  # in place of a winner where the rectifier behind the po
 ZERO = np.int32(0)
 
 
+class Pool(NamedTuple):
+    """A pooling, to compiled code.
+
+    maps     how many there are
+    ragged   the same if they are not so many whole sixteens, else None
+    last     None: no rectifier behind it
+    """
+
+    size: int
+    stride: int
+    maps: int
+    ragged: int | None
+    last: bool | None
+    zero: Any
+
+
 def forward(parts: Sequence[Tensor], _: None, outs: Sequence[Tensor], winners: Tensor, what: "Following") -> None:
     """Fill the one output and `winners` of the one part; all channels last."""
     (x,), (out,) = parts, outs
-    on_all_cores(_forward, len(x), lines(x), lines(out), winners.numpy(), *_numbers(x, what))
+    on_all_cores(_forward, len(x), lines(x), lines(out), winners.numpy(), *_how(x, what))
 
 
 def backward(
@@ -40,93 +57,88 @@ def backward(
 ) -> None:
     """Fill the part's gradient; all channels last."""
     (x,), (g,), (gradient,) = parts, gs, gradients
-    on_all_cores(_backward, len(x), lines(x), lines(g), winners.numpy(), lines(gradient), *_numbers(x, what))
+    on_all_cores(_backward, len(x), lines(x), lines(g), winners.numpy(), lines(gradient), *_how(x, what))
 
 
-def _numbers(x: Tensor, what: "Following") -> tuple[Any, ...]:
-    """Both kernels' last arguments. Code is compiled for those that are None, and for those that are not."""
+def _how(x: Tensor, what: "Following") -> tuple[Any, ...]:
+    """Both kernels' last arguments. Code is compiled for each of the last three being None or not: whether nothing is
+    normalized, whether across other windows than the paper's, whether nothing is pooled."""
     towers, n, k, alpha, beta = what.norm
-    share = x.shape[1] // towers if n else x.shape[1]
-    return (
-        numbers(x.dtype, k, alpha, beta),
-        what.rectified,
-        share,
-        n,
-        *what.pool,
-        share if share % LANES else None,
-        *how(x, beta),
-        n != 5 or None,
-        n > 0 or None,
-        what.pool != (1, 1) or what.last or None,
-        what.last or None,
-    )
+    maps = x.shape[1]
+    share, norm = maps // towers if n else maps, norm_of(x, k, alpha, beta)
+    # Nothing is at or below what is not a number.
+    least, floor = (norm.zero, norm.zero) if what.rectified else (-norm.infinity, norm.infinity * np.nan)
+    across = Across(norm, n, share, share if share % LANES else None, least, floor)
+    pool = Pool(*what.pool, maps, maps if share % LANES else None, what.last or None, norm.zero)
+    return across, pool, n == 0 or None, n not in (0, 5) or None, (what.pool == (1, 1) and not what.last) or None
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], numbers: Floats,
-             rectified: bool, share: int, n: int, size: int, stride: int, ragged: int | None, paper: bool | None,
-             exact: bool | None, other: bool | None, normalized: bool | None, pooled: bool | None,
-             last_too: bool | None) -> None:  # fmt: skip
+def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], how: Across, pool: Pool,
+             bare: bool | None, other: bool | None, whole: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns, line = out.shape[1], out.shape[2], width * maps
-    wide, shares = known(numbers), line // share
-    least = wide[3] if rectified else -wide[10]
-    length = line + LANES
-    ring, v = np.zeros(size * length, numbers.dtype), np.zeros(room(share, n // 2), numbers.dtype)
+    length, shares = line + LANES, line // how.share
+    ring, v = np.full(pool.size * length, pool.zero), np.full(room(how), pool.zero)
     given, into, places = x.reshape(x.size), out.reshape(out.size), winners.reshape(winners.size)
     for image in range(first, last):
         ready = 0
         for row in range(rows):
-            top = row * stride
-            bottom, to = min(top + size, height), (image * rows + row) * columns * maps
+            top, to = row * pool.stride, (image * rows + row) * columns * maps
+            bottom = min(top + pool.size, height)
             while ready < bottom:
-                at, own = (image * height + ready) * line, ready % size * length
+                at, own = (image * height + ready) * line, ready % pool.size * length
                 ready += 1
-                if normalized is None:
-                    if pooled is None:
-                        spread(given, at, into, to, shares, share, 0, ragged, least)
+                if whole is None:
+                    if bare is None:
+                        normalize(given, at, v, ring, own, into, to, shares, how, other, None)
                     else:
-                        spread(given, at, ring, own, shares, share, 0, ragged, least)
-                elif pooled is None:
-                    normalize(given, at, v, into, to, shares, share, n, line, into, to + line, least, wide, ragged,
-                               paper, exact, other)  # fmt: skip
+                        spread(given, at, ring, own, shares, 0, how, how.least)
+                elif bare is None:
+                    normalize(given, at, v, into, to, into, to + line, shares, how, other, True)
                 else:
-                    normalize(given, at, v, ring, own, shares, share, n, line, into, to, least, wide, ragged, paper,
-                               exact, other)  # fmt: skip
-            if pooled is not None:
-                for column in range(columns):
-                    left, right, ours = column * stride, min(column * stride + size, width), to + column * maps
-                    if size == 3:
-                        _largest_of_nine(ring, length, top, bottom, left, right, maps, into, places, ours, ragged,
-                                         last_too, wide[3])  # fmt: skip
-                    else:
-                        _largest(ring, length, size, top, bottom, left, right, maps, into, places, ours, ragged,
-                                 last_too, wide[3])  # fmt: skip
+                    spread(given, at, into, to, shares, 0, how, how.least)
+            if whole is None:
+                _pool(ring, length, top, bottom, width, into, places, to, columns, pool)
+    settled()
 
 
 @compiled_part
-def _largest(ring: Floats, row: int, size: int, top: int, bottom: int, left: int, right: int, maps: int, out: Floats,
-             winners: NDArray[np.uint8], to: int, ragged: int | None, last_too: bool | None,
-             zero: Any) -> None:  # fmt: skip
+def _pool(ring: Floats, line: int, top: int, bottom: int, width: int, out: Floats, winners: NDArray[np.uint8], to: int,
+          columns: int, pool: Pool) -> None:  # fmt: skip
+    """A row of windows over those lines of the ring."""
+    for column in range(columns):
+        left, here = column * pool.stride, to + column * pool.maps
+        right = min(left + pool.size, width)
+        if pool.size == 3:
+            _largest_of_nine(ring, line, top, bottom, left, right, out, winners, here, pool)
+        else:
+            _largest(ring, line, top, bottom, left, right, out, winners, here, pool)
+
+
+@compiled_part
+def _largest(ring: Floats, line: int, top: int, bottom: int, left: int, right: int, out: Floats,
+             winners: NDArray[np.uint8], to: int, pool: Pool) -> None:  # fmt: skip
     """The largest activity of each map in a window, and its place counted row by row; the first one of equals."""
+    size, maps = pool.size, pool.maps
     for i in range(0, maps, LANES):
-        best, place = take(ring, top % size * row + left * maps + i), every(ZERO)
+        best, place = take(ring, top % size * line + left * maps + i), every(ZERO)
         for r in range(top, bottom):
             for c in range(left, right):
-                one, its = take(ring, r % size * row + c * maps + i), np.int32((r - top) * size + c - left)
+                one, its = take(ring, r % size * line + c * maps + i), np.int32((r - top) * size + c - left)
                 best, place = _larger(one, its, best, place)
-        _put_winners(best, place, out, winners, to + i, maps - i, ragged, last_too, zero)
+        _put_winners(best, place, out, winners, to, i, pool, pool.last)
 
 
 @compiled_part
-def _largest_of_nine(ring: Floats, row: int, top: int, bottom: int, left: int, right: int, maps: int, out: Floats,
-                     winners: NDArray[np.uint8], to: int, ragged: int | None, last_too: bool | None,
-                     zero: Any) -> None:  # fmt: skip
+def _largest_of_nine(ring: Floats, line: int, top: int, bottom: int, left: int, right: int, out: Floats,
+                     winners: NDArray[np.uint8], to: int, pool: Pool) -> None:  # fmt: skip
     """The same for the paper's window of 3, all nine at once. Past the map's edge stands its last line again: no later
     equal wins."""
-    a, b, c = top % 3 * row, min(top + 1, bottom - 1) % 3 * row, min(top + 2, bottom - 1) % 3 * row
-    one, two, three = left * maps, min(left + 1, right - 1) * maps, min(left + 2, right - 1) * maps
+    maps, last_row, last_column = pool.maps, bottom - 1, right - 1
+    a, b, c = top % 3 * line, min(top + 1, last_row) % 3 * line, min(top + 2, last_row) % 3 * line
+    one, two, three = left * maps, min(left + 1, last_column) * maps, min(left + 2, last_column) * maps
     for i in range(0, maps, LANES):
         best, place = take(ring, a + one + i), every(ZERO)
         best, place = _larger(take(ring, a + two + i), np.int32(1), best, place)
@@ -137,7 +149,7 @@ def _largest_of_nine(ring: Floats, row: int, top: int, bottom: int, left: int, r
         best, place = _larger(take(ring, c + one + i), np.int32(6), best, place)
         best, place = _larger(take(ring, c + two + i), np.int32(7), best, place)
         best, place = _larger(take(ring, c + three + i), np.int32(8), best, place)
-        _put_winners(best, place, out, winners, to + i, maps - i, ragged, last_too, zero)
+        _put_winners(best, place, out, winners, to, i, pool, pool.last)
 
 
 @compiled_part
@@ -147,87 +159,82 @@ def _larger(one: Any, its: Any, best: Any, place: Any) -> tuple[Any, Any]:
 
 
 @compiled_part
-def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8], to: int, left: int,
-                 ragged: int | None, last_too: bool | None, zero: Any) -> None:  # fmt: skip
-    some = None if ragged is None else left
-    if last_too is None:
-        put(out, to, some, best)
-        put(winners, to, some, place)
+def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8], to: int, i: int, pool: Pool,
+                 last: bool | None) -> None:  # fmt: skip
+    left = behind(pool.ragged, i)
+    if last is None:
+        put(out, to + i, left, best)
+        put(winners, to + i, left, place)
     else:
-        put(out, to, some, where(best < zero, zero, best))
-        put(winners, to, some, where(best <= zero, NOBODY, place))
+        put(out, to + i, left, where(best < pool.zero, pool.zero, best))
+        put(winners, to + i, left, where(best <= pool.zero, NOBODY, place))
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats,
-              numbers: Floats, rectified: bool, share: int, n: int, size: int, stride: int, ragged: int | None,
-              paper: bool | None, exact: bool | None, other: bool | None, normalized: bool | None, pooled: bool | None,
-              last_too: bool | None) -> None:  # fmt: skip
+def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats, how: Across,
+              pool: Pool, bare: bool | None, other: bool | None, whole: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns, line = g.shape[1], g.shape[2], width * maps
-    wide, shares = known(numbers), line // share
-    least = wide[3] if rectified else -wide[10]
-    floor = wide[3] if rectified else wide[10] - wide[10]  # nothing is below what is not a number
-    down, v = np.zeros(line + LANES, numbers.dtype), np.zeros(room(share, n // 2), numbers.dtype)
-    e = np.zeros_like(v)
+    shares = line // how.share
+    down, v, e = np.full(line + LANES, pool.zero), np.full(room(how), pool.zero), np.full(room(how), pool.zero)
     given, into, places = x.reshape(x.size), gradient.reshape(gradient.size), winners.reshape(winners.size)
-    behind_it = g.reshape(g.size)
+    theirs = g.reshape(g.size)
     for image in range(first, last):
         for row in range(height):
             at = (image * height + row) * line
-            if pooled is None:
-                spread(behind_it, at, down, 0, shares, share, 0, ragged, -wide[10])
+            if whole is None:
+                _gather(theirs, places, image * rows, row, down, rows, columns, width, pool)
+            elif bare is not None or other is not None:
+                spread(theirs, at, down, 0, shares, 0, how, -how.norm.infinity)
+            if bare is not None:
+                _pass_back(given, at, down, into, shares, how)
+            elif whole is not None and other is None:
+                normalize_back(given, at, v, theirs, at, e, into, shares, how, other, whole)
             else:
-                _gather(behind_it, places, image * rows, row, down, size, stride, rows, columns, width, maps, ragged,
-                        wide[3])  # fmt: skip
-            if normalized is None:
-                _pass_back(given, at, down, into, shares, share, ragged, floor, wide[3])
-            else:
-                normalize_back(given, at, v, down, e, into, shares, share, n, line, least, floor, wide, ragged, paper,
-                                exact, other)  # fmt: skip
+                normalize_back(given, at, v, down, 0, e, into, shares, how, other, None)
+    settled()
 
 
 @compiled_part
-def _gather(g: Floats, winners: NDArray[np.uint8], above: int, row: int, down: Floats, size: int, stride: int,
-            rows: int, columns: int, width: int, maps: int, ragged: int | None, zero: Any) -> None:  # fmt: skip
+def _gather(g: Floats, winners: NDArray[np.uint8], above: int, row: int, down: Floats, rows: int, columns: int,
+            width: int, pool: Pool) -> None:  # fmt: skip
     """down = for each activity of a row, the gradients of the windows that it won; `above` rows of windows before."""
+    size, stride, maps = pool.size, pool.stride, pool.maps
     top, bottom = max(0, (row - size) // stride + 1), min(row // stride, rows - 1)
     line, lower = columns * maps, stride * size  # from one window to that below it, and by how much its codes are less
     for column in range(width):
         left, right = max(0, (column - size) // stride + 1), min(column // stride, columns - 1)
-        first, code = (above + top) * line + left * maps, row * size - top * lower + column - left * stride
+        first, code = (above + top) * line + left * maps, (row - top * stride) * size + column - left * stride
         for i in range(0, maps, LANES):
-            at, some = first + i, None if ragged is None else maps - i
-            total = _won(g, winners, at, code, some, zero)
+            at, some = first + i, behind(pool.ragged, i)
+            total = _won(g, winners, at, code, some, pool.zero)
             if size > 2 * stride:
                 for r in range(bottom - top + 1):
                     for c in range(r == 0, right - left + 1):
-                        total = total + _won(
-                            g, winners, at + r * line + c * maps, code - r * lower - c * stride, some, zero
-                        )
+                        its = code - r * lower - c * stride
+                        total = total + _won(g, winners, at + r * line + c * maps, its, some, pool.zero)
             else:  # the paper's: one or two of each
                 if right > left:
-                    total = total + _won(g, winners, at + maps, code - stride, some, zero)
+                    total = total + _won(g, winners, at + maps, code - stride, some, pool.zero)
                 if bottom > top:
-                    total = total + _won(g, winners, at + line, code - lower, some, zero)
+                    total = total + _won(g, winners, at + line, code - lower, some, pool.zero)
                     if right > left:
-                        total = total + _won(g, winners, at + line + maps, code - lower - stride, some, zero)
+                        total = total + _won(g, winners, at + line + maps, code - lower - stride, some, pool.zero)
             put(down, column * maps + i, None, total)
 
 
 @compiled_part
 def _won(g: Floats, winners: NDArray[np.uint8], at: int, code: int, left: int | None, zero: Any) -> Any:
-    """The gradient of sixteen windows where the place of that code won."""
+    """The gradients of sixteen windows, where the place of that code won."""
     return where(take(winners, at, left) == np.int32(code), take(g, at, left), zero)
 
 
 @compiled_part
-def _pass_back(x: Floats, at: int, g: Floats, into: Floats, shares: int, share: int, ragged: int | None, floor: Any,
-               zero: Any) -> None:  # fmt: skip
+def _pass_back(x: Floats, at: int, g: Floats, into: Floats, shares: int, how: Across) -> None:
     """into = g, and 0 where x <= floor."""
-    for each in range(shares):
-        for i in range(0, share, LANES):
-            here = each * share + i
-            own = where(take(x, at + here, behind(ragged, i)) <= floor, zero, take(g, here))
-            put(into, at + here, behind(ragged, i), own)
+    for start in range(0, shares * how.share, how.share):
+        for i in range(0, how.share, LANES):
+            left = behind(how.ragged, i)
+            own = where(take(x, at + start + i, left) <= how.floor, how.norm.zero, take(g, start + i))
+            put_past(into, at + start + i, left, own)

@@ -11,7 +11,6 @@ numba: Any
 FunctionCache: Any
 try:
     import numba
-    from llvmlite import ir
     from llvmlite.binding import get_host_cpu_features
     from numba.core.caching import FunctionCache
     from numba.extending import intrinsic
@@ -20,9 +19,9 @@ try:
     if numba.config.CPU_FEATURES is None and AVAILABLE:
         # LLVM keeps to vectors half as wide on Intel's AVX-512, for the sake of code that only now and then uses them.
         numba.config.CPU_FEATURES = get_host_cpu_features().flatten() + ",-prefer-256-bit"
-    FEATURES: str = numba.config.CPU_FEATURES or ""  # what the processor has, as LLVM names it
+    FEATURES = (numba.config.CPU_FEATURES or "").split(",")  # "+" and what the processor has, as LLVM names it
 except Exception:  # missing, or broken in one of the many ways of a compiler: each kernel has another way
-    FunctionCache, AVAILABLE, FEATURES = object, False, ""
+    FunctionCache, AVAILABLE, FEATURES = object, False, []
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,28 +34,10 @@ def compiled_part(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, no_cpython_wrapper=True)
 
 
-def _soon(written: bool) -> Any:
-    """For compiled code: `(array, index)`, ask for that number's line of the cache and go on without waiting."""
-    if not AVAILABLE:
-        return None
-
-    def asked(types: Any, array: Any, index: Any) -> Any:
-        def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, given[0]).data
-            place = builder.bitcast(builder.gep(data, [given[1]]), ir.IntType(8).as_pointer())
-            number = ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-            prefetch = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
-            near, data_not_code = number(2), number(1)
-            builder.call(prefetch, [place, number(int(written)), near, data_not_code])
-            return context.get_dummy_value()
-
-        return numba.types.void(array, numba.types.intp), written_out
-
-    return intrinsic(asked)
-
-
-soon_read, soon_written = _soon(False), _soon(True)
+def in_llvm(typed: Callable[..., Any]) -> Any:
+    """What compiled functions call and LLVM's words say: `typed(types, *argument types)` gives a signature, and a
+    function that writes them. It is told of numbers that stand in the code."""
+    return intrinsic(prefer_literal=True)(typed) if AVAILABLE else None
 
 
 def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:

@@ -15,10 +15,13 @@ FEW = 4  # maps, at most, that come in blocks
 HALF = (torch.bfloat16, torch.float16)
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tuple[int, int], groups: int) -> Tensor:
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tuple[int, int], groups: int, rectified: bool = False
+) -> Tensor:
     """float[N, C, H, W], float[K, C / groups, size, size], float[K] -> float[N, K, H', W'].
 
-    pad   lines of zeros before and behind the rows and the columns
+    pad         lines of zeros before and behind the rows and the columns
+    rectified   max(0, what comes of it): section 3.1
 
     Raises PyTorch's RuntimeError where a kernel has no place in what is padded. Section 3.5.
     """
@@ -26,16 +29,22 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tu
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
         if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight)):
-            return F.conv2d(InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x)), bias)
+            blocks = InBlocks.apply(x, kind, pad, size)
+            return _behind(F.conv2d(blocks, kernels_in_blocks(weight, maps_of_a_block(x)), bias), rectified)
         if stride == 1 and half and _learns(weight) and worth_it(len(x), x.shape[3], size, pad):
-            convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups)
+            convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups, rectified)
             return convolved
     if way(x) == "triton" and len(x) > 0:
         parts = towers_of_convolution((x,), weight, stride=stride, pad=pad, groups=groups)
-        return (torch.cat(parts, 1) if groups > 1 else parts[0]) + bias.to(kind)[:, None, None]
+        whole = (torch.cat(parts, 1) if groups > 1 else parts[0]) + bias.to(kind)[:, None, None]
+        return _behind(whole, rectified)
     if before != behind:
         x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
-    return F.conv2d(x, weight, bias, stride, before, groups=groups)
+    return _behind(F.conv2d(x, weight, bias, stride, before, groups=groups), rectified)
+
+
+def _behind(x: Tensor, rectified: bool) -> Tensor:
+    return F.relu(x) if rectified else x
 
 
 def towers_of_convolution(

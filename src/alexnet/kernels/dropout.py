@@ -14,8 +14,9 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, put, take, where
+from alexnet.kernels.lanes_numba import LANES, where
 from alexnet.kernels.lines import WIDE, Floats, bare
+from alexnet.kernels.memory_numba import put, take
 
 LOW = 0xFFFFFFFF
 MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10

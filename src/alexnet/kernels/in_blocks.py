@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.compiled import compiled, soon_read
+from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, put, take
+from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.lines import Floats, lines
+from alexnet.kernels.memory_numba import put, soon_read, soon_written, take
 
 SIDE = 4  # of a block, in pixels
 ON_GPU = 64  # maps that a block's are filled up to
@@ -80,18 +81,19 @@ def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None
     pixels = line.view(np.uint64)  # four pixels in a few of them, whatever the kind
     nothing = np.zeros_like(pixels)
     several = SIDE * maps * blocks.itemsize // 8
-    given = x.reshape(x.size)
+    given, filled, length = x.reshape(x.size), blocks.reshape(blocks.size), columns * numbers
     for image in range(first, last):
         for r in range(rows):
+            soon = (image * rows + r + 1) * length
             into = blocks[image, r].reshape(columns * numbers).view(np.uint64)
             for i in range(SIDE):
                 row = SIDE * r + i - before
-                there = 0 <= row < height
+                there, begin = 0 <= row < height, (image * height + row) * width * maps
                 if there:
-                    at = (image * height + row) * width * maps
                     for j in range(0, here.shape[0], LANES):
-                        soon_read(given, at + width * maps + j)
-                        put(here, j, here.shape[0] - j, take(given, at + j, here.shape[0] - j))
+                        soon_read(given, begin + width * maps + j)
+                        soon_written(filled, soon + i * (length // SIDE) + j)
+                        put(here, j, here.shape[0] - j, take(given, begin + j, here.shape[0] - j))
                 source = pixels if there else nothing
                 for j in range(several):
                     to, at = into[i * several + j :: SIDE * several], source[j::several]

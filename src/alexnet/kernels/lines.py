@@ -1,6 +1,6 @@
 """Lines of activities in the cache, for compiled code: the power that normalizes, and the gradient's two parts."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled_part
-from alexnet.kernels.lanes_numba import ROUGH_ROOTS, bits, number, rough_root, take
+from alexnet.kernels.lanes_numba import ROUGH_ROOTS, bits, number, rough_root
+from alexnet.kernels.memory_numba import take
 
 Floats = NDArray[Any]
 NEARLY = np.int32(0x6F14E000)  # the constant with the smallest largest error, 4.4 %, over four octaves
@@ -31,24 +32,32 @@ def lines(x: Tensor) -> Floats:
     return bare(x.permute(0, 2, 3, 1))
 
 
-def numbers(dtype: torch.dtype, k: float, alpha: float, beta: float) -> Floats:
-    """What a kernel is given: k, alpha, beta, 0, 1, 1/4, FITTED and infinity, in the kind that sums are kept in."""
-    return np.array([k, alpha, beta, 0, 1, 1 / 4, *FITTED, np.inf], WIDE[dtype])
+class Norm(NamedTuple):
+    """A normalization, to compiled code: its numbers, and others, in the kind that sums are kept in.
 
-
-@compiled_part
-def known(n: Floats) -> tuple[Any, ...]:
-    """The same, `wide` below."""
-    return n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10]
-
-
-def how(x: Tensor, beta: float) -> tuple[bool | None, bool | None]:
-    """How a power is computed, as two arguments; code is compiled for those that are None.
-
-    The first is None for other powers than the paper's 0.75, and for float64. The second is None for bf16, where the
-    paper's may be 0.01 percent off: rounding leaves 0.39.
+    paper   None for other powers than 0.75, and for float64
+    exact   None for bf16, where the paper's power may be 0.01 percent off: rounding leaves 0.39
+    Code is compiled for these two being None or not.
     """
-    return (beta == 0.75 and x.dtype != torch.float64) or None, x.dtype != torch.bfloat16 or None
+
+    k: Any
+    alpha: Any
+    beta: Any
+    zero: Any
+    one: Any
+    quarter: Any
+    infinity: Any
+    fitted: tuple[Any, ...]
+    paper: bool | None
+    exact: bool | None
+
+
+def norm_of(x: Tensor, k: float, alpha: float, beta: float) -> Norm:
+    """That of `x`."""
+    wide, paper = WIDE[x.dtype], beta == 0.75 and x.dtype != torch.float64
+    fitted, exact = tuple(map(wide, FITTED)), x.dtype != torch.bfloat16
+    return Norm(wide(k), wide(alpha), wide(beta), wide(0), wide(1), wide(1 / 4), wide(np.inf), fitted, paper or None,
+                exact or None)  # fmt: skip
 
 
 @compiled_part
@@ -64,22 +73,28 @@ def sums(x: Floats, first: int, n: int, step: int) -> Any:
 
 
 @compiled_part
-def power(d: Any, wide: Any, paper: bool | None, exact: bool | None) -> Any:
-    """Sixteen d ^ -beta; the paper's without roots and divisions, which take longer.
+def power(d: Any, norm: Norm) -> Any:
+    """Sixteen d ^ -beta."""
+    return _power(d, norm, norm.paper, norm.exact)
+
+
+@compiled_part
+def _power(d: Any, norm: Norm, paper: bool | None, exact: bool | None) -> Any:
+    """The paper's without roots and divisions, which take longer.
 
     With r = 1 - d^3 y^4, y that is nearly d ^ -3/4 becomes y (1 - r)^-1/4 = y (1 + r/4 + ...).
     """
     if paper is None:
-        return d ** (wide[3] - wide[2])
-    one, quarter, y = wide[4], wide[5], _nearly(d, wide)
+        return d ** (norm.zero - norm.beta)
+    y = _nearly(d, norm)
     if exact is None:
         return y
     dy = d * y
-    return y + y * (quarter * (one - (dy * dy) * (dy * y)))
+    return y + y * (norm.quarter * (norm.one - (dy * dy) * (dy * y)))
 
 
 @compiled_part
-def _nearly(d: Any, wide: Any) -> Any:
+def _nearly(d: Any, norm: Norm) -> Any:
     """Sixteen float32's d ^ -3/4, to 0.01 percent."""
     if ROUGH_ROOTS:
         root = rough_root(d)
@@ -87,16 +102,16 @@ def _nearly(d: Any, wide: Any) -> Any:
     whole = bits(d)  # as a number it is nearly the logarithm
     y = number(NEARLY - (whole - (whole >> TWO)))
     dy = d * y
-    r = wide[4] - (dy * dy) * (dy * y)
-    return y * (wide[6] + r * (wide[7] + r * (wide[8] + r * wide[9])))
+    r, fitted = norm.one - (dy * dy) * (dy * y), norm.fitted
+    return y * (fitted[0] + r * (fitted[1] + r * (fitted[2] + r * fitted[3])))
 
 
 @compiled_part
-def divided_back(v: Any, g: Any, d: Any, wide: Any, paper: bool | None, exact: bool | None) -> tuple[Any, Any]:
+def divided_back(v: Any, g: Any, d: Any, norm: Norm) -> tuple[Any, Any]:
     """g / d ^ beta, and that times v / d: what is shared with v's neighbours."""
-    p = power(d, wide, paper, exact)
+    p = power(d, norm)
     own = g * p
-    if paper is None:
+    if norm.paper is None:
         return own, own * v / d
     root = p * (p * d)  # d^-1/2
     return own, own * v * (root * root)

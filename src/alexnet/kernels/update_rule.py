@@ -6,10 +6,12 @@ from torch import Tensor
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, put, take
+from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.lines import Floats, bare
+from alexnet.kernels.memory_numba import put, soon_read, soon_written, take
 
 CHUNK = 2**14  # numbers: what is shared out between threads are these
+AHEAD = 256  # numbers: so far before they are needed they are called into the cache
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
@@ -58,6 +60,11 @@ def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats 
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
     end = min(last * CHUNK, w.shape[0])
     for i in range(first * CHUNK, end, LANES):
+        soon_written(w, i + AHEAD)
+        soon_written(v, i + AHEAD)
+        soon_read(g, i + AHEAD)
+        if copy is not None:
+            soon_written(copy, i + AHEAD)
         left, weight = end - i, take(w, i, end - i)
         velocity = momentum * take(v, i, left) - pull * weight - rate * take(g, i, left)
         weight = weight + velocity

@@ -9,27 +9,28 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from alexnet.kernels.compiled import compiled, compiled_part, soon_read, soon_written
+from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, behind, every, put, take
-from alexnet.kernels.lines import Floats, divided_back, how, known, lines, numbers, power, sums
+from alexnet.kernels.lanes_numba import LANES, every
+from alexnet.kernels.lines import Floats, Norm, divided_back, lines, norm_of, power, sums
+from alexnet.kernels.memory_numba import behind, put, soon_read, soon_written, take
 
 
 def forward(x: Tensor, y: Tensor, reach: int, k: float, alpha: float, beta: float) -> None:
     """Fill `y`; both channels last."""
-    on_all_cores(_forward, len(x), lines(x), lines(y), numbers(x.dtype, k, alpha, beta), reach, *_rest(x, beta))
+    on_all_cores(_forward, len(x), lines(x), lines(y), norm_of(x, k, alpha, beta), reach, _ragged(x))
 
 
 def backward(x: Tensor, g: Tensor, gradient: Tensor, reach: int, k: float, alpha: float, beta: float) -> None:
     """Fill `gradient`; all channels last."""
-    on_all_cores(
-        _backward, len(x), lines(x), lines(g), lines(gradient), numbers(x.dtype, k, alpha, beta), reach, *_rest(x, beta)
-    )
+    arrays = lines(x), lines(g), lines(gradient)
+    on_all_cores(_backward, len(x), *arrays, norm_of(x, k, alpha, beta), reach, _ragged(x))
 
 
-def _rest(x: Tensor, beta: float) -> tuple[Any, ...]:
+def _ragged(x: Tensor) -> int | None:
+    """How many numbers a row has; None if these are whole sixteens."""
     line = x.shape[1] * x.shape[3]
-    return (line if line % LANES else None), *how(x, beta)
+    return line if line % LANES else None
 
 
 @compiled_part
@@ -62,45 +63,43 @@ def _clear(rows: Floats, first: int, line: int, ragged: int | None, zero: Any) -
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, y: Floats, numbers: Floats, reach: int, ragged: int | None,
-             paper: bool | None, exact: bool | None) -> None:  # fmt: skip
+def _forward(first: int, last: int, x: Floats, y: Floats, norm: Norm, reach: int,
+             ragged: int | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
-    wide = known(numbers)
     size, line, gap = 2 * reach + 1, width * maps, reach * maps
     length = _length(line, gap)
-    v, down = np.zeros(size * length, numbers.dtype), np.zeros(length, numbers.dtype)
+    v, down = np.full(size * length, norm.zero), np.full(length, norm.zero)
     e = np.zeros_like(v)
     given, into = x.reshape(x.size), y.reshape(y.size)
     for image in range(first, last):
         for slot in range(size):
-            _clear(e, slot * length + gap, line, ragged, wide[3])
+            _clear(e, slot * length + gap, line, ragged, norm.zero)
         for ready in range(height + reach):
             row, slot = ready - reach, ready % size * length + gap
             if ready < height:
                 _enter(given, (image * height + ready) * line, v, e, slot, line, ragged)
             else:
-                _clear(e, slot, line, ragged, wide[3])
+                _clear(e, slot, line, ragged, norm.zero)
             if row < 0:
                 continue
             own, to = row % size * length + gap, (image * height + row) * line
             _sums_down(e, down, line, gap, size, ragged)
             for i in range(0, line, LANES):
                 soon_written(into, to + line + i)
-                d = wide[0] + wide[1] * sums(down, i, size, maps)
-                put(into, to + i, behind(ragged, i), take(v, own + i) * power(d, wide, paper, exact))
+                d = norm.k + norm.alpha * sums(down, i, size, maps)
+                put(into, to + i, behind(ragged, i), take(v, own + i) * power(d, norm))
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, numbers: Floats,
-              reach: int, ragged: int | None, paper: bool | None, exact: bool | None) -> None:  # fmt: skip
+def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, norm: Norm, reach: int,
+              ragged: int | None) -> None:  # fmt: skip
     """The images `first` to `last`: g d^-beta - 2 alpha beta x * patch sums of g x d^(-beta - 1)."""
     _, height, width, maps = x.shape
-    wide = known(numbers)
-    zero, factor = wide[3], (wide[1] + wide[1]) * wide[2]
+    zero, factor = norm.zero, (norm.alpha + norm.alpha) * norm.beta
     size, line, gap = 2 * reach + 1, width * maps, reach * maps
     length = _length(line, gap)
-    v, down = np.zeros(size * length, numbers.dtype), np.zeros(length, numbers.dtype)
+    v, down = np.full(size * length, norm.zero), np.full(length, norm.zero)
     e, direct, shared = np.zeros_like(v), np.zeros_like(v), np.zeros_like(v)
     given, into, from_above = x.reshape(x.size), gradient.reshape(gradient.size), g.reshape(g.size)
     for image in range(first, last):
@@ -120,10 +119,9 @@ def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, num
                 _sums_down(e, down, line, gap, size, ragged)
                 for i in range(0, line, LANES):
                     soon_read(from_above, at + line + i)
-                    d = wide[0] + wide[1] * sums(down, i, size, maps)
-                    ours, theirs = divided_back(
-                        take(v, own + i), take(from_above, at + i, behind(ragged, i)), d, wide, paper, exact
-                    )
+                    d = norm.k + norm.alpha * sums(down, i, size, maps)
+                    g_here = take(from_above, at + i, behind(ragged, i))
+                    ours, theirs = divided_back(take(v, own + i), g_here, d, norm)
                     put(direct, own + i, behind(ragged, i), ours)
                     put(shared, own + i, behind(ragged, i), theirs)
             if row < 0:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from alexnet.kernels.after_convolution import RECTIFIED
 from alexnet.kernels.choice import way
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import Dropout, Gathering, Meeting
@@ -73,13 +74,18 @@ class AlexNet(nn.Module):
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
         parts: tuple[Tensor, ...] = (x,)  # on a GPU a convolution leaves its towers apart, and the bias to what follows
         bias: Tensor | None = None
-        run = self.stages[first:last]
+        run, apart, done = self.stages[first:last], way(x) == "triton", 0
         for place, (numbers, together) in enumerate(run):
+            if place < done:
+                continue
+            convolved = self._followed(run[place:])
             if together and self._untouched(*numbers):
-                behind = self._apart(run[place + 1 :], x)
+                behind = self._followed(run[place + 1 :]) if apart else None
                 parts, bias = together.behind(parts, bias, behind.layer.groups if behind else 1), None
-            elif convolved := self._apart(run[place:], x):
+            elif convolved and apart:
                 parts, bias = convolved.towers(parts), convolved.bias
+            elif convolved and run[place + 1][1] == RECTIFIED:
+                parts, done = (convolved(parts[0], rectified=True),), place + 2
             else:
                 for number in numbers:
                     parts = (self._output(number, parts[0], here),)
@@ -124,15 +130,13 @@ class AlexNet(nn.Module):
             if isinstance(module, Learned):
                 yield name, module
 
-    def _apart(self, run: Stages, x: Tensor) -> Convolved | None:
-        """The convolution that the run begins with, if its towers lie apart for what follows: on a GPU."""
-        if len(run) < 2 or way(x) != "triton":
+    def _followed(self, run: Stages) -> Convolved | None:
+        """The convolution that the run begins with, if what follows is computed at once; nobody has touched either."""
+        if len(run) < 2 or run[1][1] is None:
             return None
-        (numbers, _), (behind, following) = run[:2]
+        (numbers, _), (behind, _) = run[:2]
         module = self._module(numbers[0])
-        if following is not None and isinstance(module, Convolved) and self._untouched(*numbers, *behind):
-            return module
-        return None
+        return module if isinstance(module, Convolved) and self._untouched(*numbers, *behind) else None
 
     def _untouched(self, *numbers: int) -> bool:
         """Whether these layers' modules are those that were put there, and nobody has hooked them."""

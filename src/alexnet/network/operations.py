@@ -137,10 +137,11 @@ class Convolved(Learned):
         super().__init__(layer.weight, layer.bias, layer.fan_in(shape), kernel, (layer.kernels,))
         self.layer = layer
 
-    def forward(self, x: Tensor) -> Tensor:
-        """float[N, C, H, W] -> float[N, K, H', W']."""
+    def forward(self, x: Tensor, rectified: bool = False) -> Tensor:
+        """float[N, C, H, W] -> float[N, K, H', W']; `rectified`: with the rectifier behind it."""
         layer = self.layer
-        return convolution(x, self.weight, self.bias, stride=layer.stride, pad=layer.pad, groups=layer.groups)
+        stride, pad, groups = layer.stride, layer.pad, layer.groups
+        return convolution(x, self.weight, self.bias, stride=stride, pad=pad, groups=groups, rectified=rectified)
 
     def towers(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The same without the bias, each group's maps by themselves: on a GPU, where more follows."""

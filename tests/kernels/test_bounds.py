@@ -1,0 +1,75 @@
+"""Compiled kernels say their vectors and nothing looks whether they lie within an array: here a page that nobody may
+touch lies right behind each array, and right before it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from alexnet.kernels.compiled import AVAILABLE
+
+ALL = """
+import ctypes, mmap, sys
+import numpy as np, torch
+from alexnet.kernels import after_convolution_numba, dropout, in_blocks, update_rule, within_map_numba
+from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.lines import bare, lines, norm_of
+
+PAGE, libc, kept = mmap.PAGESIZE, ctypes.CDLL(None), []
+before = sys.argv[1] == "before"
+
+def fenced(x):
+    # The same numbers, against a page that may not be touched.
+    x = np.ascontiguousarray(x)
+    room = -(-x.nbytes // PAGE) * PAGE
+    memory = mmap.mmap(-1, room + 2 * PAGE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for fence in (start, start + PAGE + room):
+        assert libc.mprotect(ctypes.c_void_p(fence), PAGE, 0) == 0
+    at = PAGE if before else PAGE + room - x.nbytes
+    found = np.frombuffer(memory, x.dtype, x.size, at).reshape(x.shape)
+    found[...] = x
+    kept.append(memory)
+    return found
+
+def maps(*shape, kind):
+    return torch.randn(shape).to(kind).contiguous(memory_format=torch.channels_last)
+
+PAPER, NINE = (2, 5, 2.0, 1e-4, 0.75), (1, 9, 1.0, 1e-4, 0.75)
+EVERY = (Following(True, PAPER, (3, 2)), Following(False, PAPER, (2, 2), last=True), Following(norm=PAPER),
+         Following(True, NINE, (3, 1)), Following(norm=NINE), Following(True, pool=(3, 2)), Following(pool=(2, 2)))
+for kind in (torch.bfloat16, torch.float32):
+    for what in EVERY:
+        for count, height, width in ((96, 5, 6), (32, 3, 4), (24, 5, 4), (12, 3, 3), (2, 4, 3)):
+            x, (size, stride) = maps(2, count, height, width, kind=kind), what.pool
+            rows, columns = (1 + -(-(side - size) // stride) for side in (height, width))
+            out = fenced(lines(maps(2, count, rows, columns, kind=kind)))
+            places = fenced(np.zeros((2, rows, columns, count), np.uint8))
+            given, gradient = fenced(lines(x)), fenced(lines(x))
+            how = after_convolution_numba._how(x, what)
+            after_convolution_numba._forward(0, 2, given, out, places, *how)
+            after_convolution_numba._backward(0, 2, given, out, places, gradient, *how)
+    for count, height, width in ((16, 5, 6), (3, 4, 5)):
+        x = maps(2, count, height, width, kind=kind)
+        given, y, g = (fenced(lines(x)) for _ in range(3))
+        rest = norm_of(x, 1.0, 1e-4, 0.75), 2, within_map_numba._ragged(x)
+        within_map_numba._forward(0, 2, given, y, *rest)
+        within_map_numba._backward(0, 2, given, y, g, *rest)
+    pixels, blocks = maps(2, 3, 21, 22, kind=torch.float32), maps(2, 48, 7, 7, kind=kind)
+    in_blocks._fill(0, 2, fenced(lines(pixels)), fenced(lines(blocks)), 1)
+    for length in (3, 37, 64):
+        w, v = (fenced(np.zeros(length, np.float32)) for _ in range(2))
+        g, copy = (fenced(bare(torch.ones(length, dtype=kind))) for _ in range(2))
+        update_rule._sweep(0, 1, w, v, g, copy, np.ones(3, np.float32))
+        update_rule._sweep(0, 1, w, v, g, None, np.ones(3, np.float32))
+        x, y = (fenced(bare(torch.ones(2, length, dtype=kind))) for _ in range(2))
+        dropout._drop(0, 2, x, y, np.array([2, 0], np.float32), np.array([1, 2**31, 0, 0], np.uint64))
+print("within")
+"""
+
+
+@pytest.mark.skipif(not AVAILABLE or sys.platform != "linux", reason="for compiled kernels, and Linux's mprotect")
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_no_kernel_leaves_its_arrays(where):
+    done = subprocess.run([sys.executable, "-c", ALL, where], capture_output=True, text=True)
+    assert done.stdout == "within\n", (done.returncode, done.stderr[-2000:])
