@@ -71,5 +71,5 @@ print("within")
 @pytest.mark.skipif(not AVAILABLE or sys.platform != "linux", reason="for compiled kernels, and Linux's mprotect")
 @pytest.mark.parametrize("where", ["before", "behind"])
 def test_no_kernel_leaves_its_arrays(where):
-    done = subprocess.run([sys.executable, "-c", ALL, where], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", ALL, where], capture_output=True, text=True, check=False)
     assert done.stdout == "within\n", (done.returncode, done.stderr[-2000:])

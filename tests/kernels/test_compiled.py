@@ -1,8 +1,10 @@
 """Compiled code is kept for later processes; nothing that is wrong with what is kept, or with Numba, is an error."""
 
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +90,14 @@ def test_broken_numba_leaves_the_function_alone(doubled, tmp_path):
     (tmp_path / "broken" / "numba").mkdir(parents=True)
     (tmp_path / "broken" / "numba" / "__init__.py").write_text("raise SystemError('built for another NumPy')")
     assert doubled(PYTHONPATH=str(tmp_path / "broken")) == ["False", "42"]
+
+
+@needs_numba
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="says what an older x86 processor has")
+def test_an_older_processor_computes_the_same(tmp_path):
+    older = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma", "NUMBA_CACHE_DIR": str(tmp_path)}
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/kernels/test_after_convolution.py"]
+    which = ["-k", "compiled and (bf16 or float32 or dtype1) and (paper or CIFAR) and not layout"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run([*words, *which], env=os.environ | older, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
