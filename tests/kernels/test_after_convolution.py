@@ -157,3 +157,19 @@ def test_what_is_not_a_number_stays_in_its_image(way):
         g[0, 2, 0, 0] = float("nan")
         y.backward(g)
         assert not x.grad[1:].isnan().any()
+
+
+@pytest.mark.parametrize("sides", [(1, 5), (5, 1), (1, 1)])
+def test_maps_without_room_for_a_window_are_refused(way, sides):
+    with pytest.raises((ValueError, RuntimeError), match=r"no place|too small"):
+        Following(True, pool=(3, 2))(activities(1, 16, *sides))
+
+
+def test_what_is_not_a_number_has_its_gradient_at_the_edge_too(way):
+    for place in ((3, 5), (5, 5), (0, 1)):
+        x, plain = (torch.zeros(1, 16, 6, 6).requires_grad_() for _ in range(2))
+        for each, compute in ((x, Following(pool=(3, 2))), (plain, Following(pool=(3, 2)).plainly)):
+            with torch.no_grad():
+                each[0, 2, *place] = torch.nan
+            compute(each).sum().backward()
+        assert torch.equal(x.grad, plain.grad)

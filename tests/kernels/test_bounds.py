@@ -13,7 +13,8 @@ import ctypes, mmap, sys
 import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, dropout, in_blocks, update_rule, within_map_numba
 from alexnet.kernels.after_convolution import Following
-from alexnet.kernels.lines import bare, lines, norm_of
+from alexnet.kernels.memory_numba import bare, lines
+from alexnet.kernels.norm_numba import norm_of
 
 PAGE, libc, kept = mmap.PAGESIZE, ctypes.CDLL(None), []
 before = sys.argv[1] == "before"

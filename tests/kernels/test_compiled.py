@@ -92,6 +92,39 @@ def test_broken_numba_leaves_the_function_alone(doubled, tmp_path):
     assert doubled(PYTHONPATH=str(tmp_path / "broken")) == ["False", "42"]
 
 
+NETWORK = """
+import torch
+from alexnet.kernels.compiled import AVAILABLE
+from alexnet.network.alexnet import AlexNet
+
+network = AlexNet("cifar-18pct")
+network(torch.randn(2, 3, 32, 32)).square().sum().backward()
+print(AVAILABLE, all(each.grad.isfinite().all() for each in network.parameters()))
+"""
+
+
+@pytest.mark.parametrize("switched_off", [True, False])
+def test_without_numba_a_network_learns(tmp_path, switched_off):
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba" / "__init__.py").write_text("raise SystemError('built for another NumPy')")
+    how = {"NUMBA_DISABLE_JIT": "1"} if switched_off else {"PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-c", NETWORK]
+    done = subprocess.run(words, env=os.environ | how, capture_output=True, text=True, check=False)
+    assert done.stdout == "False True\n", done.stderr[-2000:]
+
+
+@needs_numba
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="says what an x86 processor lacks")
+def test_code_is_for_the_processor_that_numba_compiles_for():
+    """Another package may have used Numba before us, with other settings; an instruction too many ends the process."""
+    words = "import numba; numba.njit(lambda x: x + 1)(1)\n" + NETWORK
+    without = {"NUMBA_ENABLE_AVX": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", words], env=os.environ | without, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True True\n", done.stderr[-2000:]
+
+
 @needs_numba
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="says what an older x86 processor has")
 def test_an_older_processor_computes_the_same(tmp_path):

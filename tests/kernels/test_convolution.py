@@ -281,3 +281,13 @@ def test_with_the_rectifier_behind_it_the_same_bits(monkeypatch, amx, dtype):
 
     for one, other in zip(computed(torch.relu), computed(torch.nn.Identity(), rectified=True), strict=True):
         assert torch.equal(one, other)
+
+
+@compiled
+def test_a_rectifier_does_not_hide_what_is_not_a_number(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    x, bias = numbers(4, 32, 13, 13).bfloat16(), numbers(48, seed=2).bfloat16()
+    weight = numbers(48, 16, 3, 3, seed=1).bfloat16().requires_grad_()
+    x[1, 3, 5, 6] = torch.nan
+    y = convolution(x, weight, bias, stride=1, pad=(1, 1), groups=2, rectified=True)
+    assert torch.equal(y.isnan(), F.conv2d(x, weight, bias, 1, 1, groups=2).isnan()) and y[1].isnan().any()

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from alexnet.kernels.compiled import compiled_part
 from alexnet.kernels.lanes_numba import LANES, beside, every, where
-from alexnet.kernels.lines import Floats, Norm, divided_back, power, sums
-from alexnet.kernels.memory_numba import behind, put, put_past, soon_read, soon_written, take
+from alexnet.kernels.memory_numba import Floats, behind, put, put_past, soon_read, soon_written, take
+from alexnet.kernels.norm_numba import Norm, divided_back, power, sums
 
 SHARES = 16  # towers' shares of pixels that lie apart at once
 
@@ -46,13 +46,14 @@ def spread(x: Floats, at: int, v: Floats, to: int, shares: int, gap: int, how: A
 
 @compiled_part
 def normalize(x: Floats, at: int, v: Floats, into: Floats, to: int, filled: Floats, soon: int, shares: int, how: Across,
-              other: bool | None, past: bool | None) -> None:  # fmt: skip
+              any_window: bool | None, past: bool | None) -> None:  # fmt: skip
     """into = v / d ^ beta with d = k + alpha * window sums of v^2, for a row that begins at `at` and `to`.
 
     x's next row, and `filled` from `soon` on, which is written afterwards, are called into the cache meanwhile, or
-    computing and waiting would take turns. (`past`: into is not looked at soon. v has `room`.)
+    computing and waiting would take turns. v has `room`. Where `past` is not None, the paper's window puts past the
+    caches.
     """
-    if other is None:
+    if any_window is None:
         _normalize_five(x, at, into, to, filled, soon, shares, how, past)
         return
     gap, share, row = how.n // 2, how.share, shares * how.share
@@ -70,13 +71,13 @@ def normalize(x: Floats, at: int, v: Floats, into: Floats, to: int, filled: Floa
 
 @compiled_part
 def normalize_back(x: Floats, at: int, v: Floats, g: Floats, given: int, e: Floats, into: Floats, shares: int,
-                   how: Across, other: bool | None, far: bool | None) -> None:  # fmt: skip
+                   how: Across, any_window: bool | None, far: bool | None) -> None:  # fmt: skip
     """into = g d^-beta - 2 alpha beta v * transposed window sums of g v d^(-beta - 1), and 0 where v <= floor.
 
     g   from `given` on; in memory if it is `far`; written over for other windows than the paper's
     e   has `room`, too, and holds zeros
     """
-    if other is None:
+    if any_window is None:
         _normalize_five_back(x, at, g, given, into, shares, how, far)
         return
     gap, share, row, norm = how.n // 2, how.share, shares * how.share, how.norm

@@ -36,11 +36,14 @@ class Following(NamedTuple):
     last: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
-        """float[N, C, H, W] -> float[N, C, H', W'], channels last. Raises ValueError when there are no images."""
+        """float[N, C, H, W] -> float[N, C, H', W'], channels last.
+
+        Raises ValueError when there are no images, or windows have no place (PyTorch's own way: RuntimeError).
+        """
         return self.behind((x,), None)[0]
 
     def behind(self, parts: Sequence[Tensor], bias: Tensor | None, towers: int = 1) -> tuple[Tensor, ...]:
-        """The same of maps as a convolution may leave them (section 3.2). Raises ValueError when there are no images.
+        """The same of maps as a convolution may leave them (section 3.2). Raises as `__call__` does.
 
         parts     float[N, C, H, W], in one tensor or each tower's maps in their own
         bias      float[C], to be added to them first; None: it has been
@@ -92,6 +95,8 @@ class _Followed(torch.autograd.Function):
         parts = tuple(x.contiguous(memory_format=torch.channels_last) for x in parts)
         (images, _, *sides), (size, stride) = parts[0].shape, what.pool
         rows, columns = (1 + -(-(side - size) // stride) for side in sides)
+        if min(rows, columns) < 1:
+            raise ValueError(f"maps of {sides[0]} x {sides[1]}: windows of {size} have no place there")
         maps = sum(x.shape[1] for x in parts)
         shape, x = (images, maps // towers, rows, columns), parts[0]
         last = torch.channels_last

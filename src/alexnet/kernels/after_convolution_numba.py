@@ -15,8 +15,8 @@ from alexnet.kernels.across_maps_numba import Across, normalize, normalize_back,
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
-from alexnet.kernels.lines import Floats, lines, norm_of
-from alexnet.kernels.memory_numba import behind, put, put_past, settled, take
+from alexnet.kernels.memory_numba import Floats, behind, lines, put, put_past, settled, take
+from alexnet.kernels.norm_numba import norm_of
 
 if TYPE_CHECKING:
     from alexnet.kernels.after_convolution import Following
@@ -75,7 +75,7 @@ def _how(x: Tensor, what: "Following") -> tuple[Any, ...]:
 
 @compiled
 def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], how: Across, pool: Pool,
-             bare: bool | None, other: bool | None, whole: bool | None) -> None:  # fmt: skip
+             unnormalized: bool | None, any_window: bool | None, unpooled: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns, line = out.shape[1], out.shape[2], width * maps
@@ -90,16 +90,16 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
             while ready < bottom:
                 at, own = (image * height + ready) * line, ready % pool.size * length
                 ready += 1
-                if whole is None:
-                    if bare is None:
-                        normalize(given, at, v, ring, own, into, to, shares, how, other, None)
+                if unpooled is None:
+                    if unnormalized is None:
+                        normalize(given, at, v, ring, own, into, to, shares, how, any_window, None)
                     else:
                         spread(given, at, ring, own, shares, 0, how, how.least)
-                elif bare is None:
-                    normalize(given, at, v, into, to, into, to + line, shares, how, other, True)
+                elif unnormalized is None:
+                    normalize(given, at, v, into, to, into, to + line, shares, how, any_window, True)
                 else:
                     spread(given, at, into, to, shares, 0, how, how.least)
-            if whole is None:
+            if unpooled is None:
                 _pool(ring, length, top, bottom, width, into, places, to, columns, pool)
     settled()
 
@@ -134,21 +134,21 @@ def _largest(ring: Floats, line: int, top: int, bottom: int, left: int, right: i
 @compiled_part
 def _largest_of_nine(ring: Floats, line: int, top: int, bottom: int, left: int, right: int, out: Floats,
                      winners: NDArray[np.uint8], to: int, pool: Pool) -> None:  # fmt: skip
-    """The same for the paper's window of 3, all nine at once. Past the map's edge stands its last line again: no later
-    equal wins."""
-    maps, last_row, last_column = pool.maps, bottom - 1, right - 1
-    a, b, c = top % 3 * line, min(top + 1, last_row) % 3 * line, min(top + 2, last_row) % 3 * line
-    one, two, three = left * maps, min(left + 1, last_column) * maps, min(left + 2, last_column) * maps
+    """The same for the paper's window of 3, all nine at once. Past the map's edge stands its last line again."""
+    r, c = min(1, bottom - top - 1), min(1, right - left - 1)  # how far the second ones are
+    rr, cc = min(2, bottom - top - 1), min(2, right - left - 1)
+    first, maps = left * pool.maps, pool.maps
+    a, b, d = top % 3 * line + first, (top + r) % 3 * line + first, (top + rr) % 3 * line + first
     for i in range(0, maps, LANES):
-        best, place = take(ring, a + one + i), every(ZERO)
-        best, place = _larger(take(ring, a + two + i), np.int32(1), best, place)
-        best, place = _larger(take(ring, a + three + i), np.int32(2), best, place)
-        best, place = _larger(take(ring, b + one + i), np.int32(3), best, place)
-        best, place = _larger(take(ring, b + two + i), np.int32(4), best, place)
-        best, place = _larger(take(ring, b + three + i), np.int32(5), best, place)
-        best, place = _larger(take(ring, c + one + i), np.int32(6), best, place)
-        best, place = _larger(take(ring, c + two + i), np.int32(7), best, place)
-        best, place = _larger(take(ring, c + three + i), np.int32(8), best, place)
+        best, place = take(ring, a + i), every(ZERO)
+        best, place = _larger(take(ring, a + c * maps + i), np.int32(c), best, place)
+        best, place = _larger(take(ring, a + cc * maps + i), np.int32(cc), best, place)
+        best, place = _larger(take(ring, b + i), np.int32(3 * r), best, place)
+        best, place = _larger(take(ring, b + c * maps + i), np.int32(3 * r + c), best, place)
+        best, place = _larger(take(ring, b + cc * maps + i), np.int32(3 * r + cc), best, place)
+        best, place = _larger(take(ring, d + i), np.int32(3 * rr), best, place)
+        best, place = _larger(take(ring, d + c * maps + i), np.int32(3 * rr + c), best, place)
+        best, place = _larger(take(ring, d + cc * maps + i), np.int32(3 * rr + cc), best, place)
         _put_winners(best, place, out, winners, to, i, pool, pool.last)
 
 
@@ -172,7 +172,8 @@ def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8],
 
 @compiled
 def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats, how: Across,
-              pool: Pool, bare: bool | None, other: bool | None, whole: bool | None) -> None:  # fmt: skip
+              pool: Pool, unnormalized: bool | None, any_window: bool | None,
+              unpooled: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns, line = g.shape[1], g.shape[2], width * maps
@@ -183,16 +184,16 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
     for image in range(first, last):
         for row in range(height):
             at = (image * height + row) * line
-            if whole is None:
+            if unpooled is None:
                 _gather(theirs, places, image * rows, row, down, rows, columns, width, pool)
-            elif bare is not None or other is not None:
+            elif unnormalized is not None or any_window is not None:
                 spread(theirs, at, down, 0, shares, 0, how, -how.norm.infinity)
-            if bare is not None:
+            if unnormalized is not None:
                 _pass_back(given, at, down, into, shares, how)
-            elif whole is not None and other is None:
-                normalize_back(given, at, v, theirs, at, e, into, shares, how, other, whole)
+            elif unpooled is not None and any_window is None:
+                normalize_back(given, at, v, theirs, at, e, into, shares, how, any_window, unpooled)
             else:
-                normalize_back(given, at, v, down, 0, e, into, shares, how, other, None)
+                normalize_back(given, at, v, down, 0, e, into, shares, how, any_window, None)
     settled()
 
 

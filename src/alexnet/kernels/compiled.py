@@ -11,17 +11,16 @@ numba: Any
 FunctionCache: Any
 try:
     import numba
-    from llvmlite.binding import get_host_cpu_features
     from numba.core.caching import FunctionCache
+    from numba.core.codegen import get_host_cpu_features
     from numba.extending import intrinsic
 
     AVAILABLE = not numba.config.DISABLE_JIT
     if numba.config.CPU_FEATURES is None and AVAILABLE:
         # LLVM keeps to vectors half as wide on Intel's AVX-512, for the sake of code that only now and then uses them.
-        numba.config.CPU_FEATURES = get_host_cpu_features().flatten() + ",-prefer-256-bit"
-    FEATURES = (numba.config.CPU_FEATURES or "").split(",")  # "+" and what the processor has, as LLVM names it
+        numba.config.CPU_FEATURES = get_host_cpu_features() + ",-prefer-256-bit"
 except Exception:  # missing, or broken in one of the many ways of a compiler: each kernel has another way
-    FunctionCache, AVAILABLE, FEATURES = object, False, []
+    FunctionCache, AVAILABLE = object, False
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,13 +29,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compiled_part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for what only compiled functions call: a tenth less to compile."""
+    """The same for what only compiled functions call: a tenth less to compile.
+
+    A branch on whether an argument is None is taken away when it is compiled, so what is not needed costs nothing:
+    flags are None or not, for that.
+    """
     return _compiled(function, no_cpython_wrapper=True)
 
 
 def in_llvm(typed: Callable[..., Any]) -> Any:
     """What compiled functions call and LLVM's words say: `typed(types, *argument types)` gives a signature, and a
-    function that writes them. It is told of numbers that stand in the code."""
+    function that writes them. It is told of numbers that stand in the code. None without Numba."""
     return intrinsic(prefer_literal=True)(typed) if AVAILABLE else None
 
 

@@ -15,8 +15,7 @@ from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, where
-from alexnet.kernels.lines import WIDE, Floats, bare
-from alexnet.kernels.memory_numba import put, take
+from alexnet.kernels.memory_numba import WIDE, Floats, bare, put, take
 
 LOW = 0xFFFFFFFF
 MULTIPLIERS, WEYL, ROUNDS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85), 10

@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.lines import Floats, lines
-from alexnet.kernels.memory_numba import put, soon_read, soon_written, take
+from alexnet.kernels.memory_numba import Floats, lines, put, soon_read, soon_written, take
 
 SIDE = 4  # of a block, in pixels
 ON_GPU = 64  # maps that a block's are filled up to

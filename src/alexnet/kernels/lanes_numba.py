@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from alexnet.kernels.compiled import AVAILABLE, FEATURES, in_llvm
+from alexnet.kernels.compiled import AVAILABLE, in_llvm
 
 LANES = 16
-ROUGH_ROOTS = "+avx512f" in FEATURES
+Lanes: Any
 
 if AVAILABLE:
     from llvmlite import ir
@@ -27,7 +27,7 @@ if AVAILABLE:
         types.boolean: ir.IntType(1),
     }
 
-    class Lanes(types.Type):  # type: ignore[misc]
+    class Lanes(types.Type):  # type: ignore[misc, no-redef]
         """Sixteen of a kind of numbers."""
 
         def __init__(self, number: Any) -> None:
@@ -40,6 +40,9 @@ if AVAILABLE:
             super().__init__(manager, lanes, ir.VectorType(KINDS[lanes.number], LANES))
 
     TRUTH, INT = Lanes(types.boolean), ir.IntType(32)
+
+else:
+    Lanes = None
 
 
 def _every(builder: Any, value: Any) -> Any:
@@ -85,14 +88,29 @@ def _seen_as(kind: str) -> Any:
     return in_llvm(typed)
 
 
-bits, number = _seen_as("int32"), _seen_as("float32")  # the bits of float32, and the other way
+bits, of_bits = _seen_as("int32"), _seen_as("float32")  # those of float32, and the other way
+
+
+def target_has(context: Any, feature: str) -> bool:
+    """Whether code is compiled for processors that have it, as LLVM names it: `avx512f`."""
+    return f"+{feature}" in context.codegen().magic_tuple()[2].split(",")
+
+
+@in_llvm
+def has_rough_roots(_: Any) -> Any:
+    """Whether `rough_root` may be called."""
+    return types.boolean(), lambda context, *_: ir.Constant(
+        context.get_value_type(types.boolean), int(target_has(context, "avx512f"))
+    )
 
 
 @in_llvm
 def rough_root(_: Any, lanes: Any) -> Any:
-    """1 / sqrt of sixteen float32, to 0.006 percent; where ROUGH_ROOTS are."""
+    """1 / sqrt of sixteen float32, to 0.006 percent."""
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        if not target_has(context, "avx512f"):
+            return given[0]  # in a branch that is not taken
         kind, every_lane = given[0].type, ir.IntType(LANES)(-1)
         function = ir.FunctionType(kind, [kind, kind, every_lane.type])
         return builder.call(_outside(builder, "llvm.x86.avx512.rsqrt14.ps.512", function), [*given, *given, every_lane])
@@ -135,7 +153,7 @@ def _power(builder: Any, base: Any, exponent: Any) -> Any:
 
 
 def _compared(sign: str) -> tuple[Any, Any]:
-    """What is not a number is unequal to all, and neither less nor more."""
+    """What is not a number is unequal to all, itself too, and neither equal nor less nor more."""
 
     def floats(builder: Any, one: Any, other: Any) -> Any:
         return (builder.fcmp_unordered if sign == "!=" else builder.fcmp_ordered)(sign, one, other)

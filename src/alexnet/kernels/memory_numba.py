@@ -1,15 +1,25 @@
 """Between memory and `lanes_numba.py`: sixteen numbers of an array are taken and put, and called into the cache.
 
 bf16 (uint16 to compiled code) is widened to float32 on the way and rounded back, the places of pooling's winners
-(uint8) to int32. An index may not be negative, and nothing looks whether it is within the array.
+(uint8) to int32. An index is added to the array's address as it is: it may not be negative, and nothing looks whether
+it is within the array.
 """
 
 from typing import Any
 
-from alexnet.kernels.compiled import AVAILABLE, FEATURES, compiled_part, in_llvm
-from alexnet.kernels.lanes_numba import LANES, Lanes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm
+from alexnet.kernels.lanes_numba import LANES, Lanes, target_has
+
+Floats = NDArray[Any]
 LINE = 64  # bytes that enter the cache together
+AHEAD = 256  # numbers: so far before it is its turn is a long line of them called there
+# In which kind sums are kept.
+WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
 WIDER = {"uint16": "float32", "uint8": "int32"}
 
 if AVAILABLE:
@@ -23,6 +33,18 @@ if AVAILABLE:
 
         def _to_string(self) -> str:
             return "bfloat"
+
+
+def bare(x: Tensor) -> Floats:
+    """The same memory for compiled code, bf16 as uint16."""
+    x = x.detach()
+    whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+    return whole
+
+
+def lines(x: Tensor) -> Floats:
+    """The same of float[N, C, H, W] channels last: [N, H, W, C]."""
+    return bare(x.permute(0, 2, 3, 1))
 
 
 def _like(value: Any, kind: Any) -> Any:
@@ -43,13 +65,13 @@ def _widened(builder: Any, stored: str, value: Any) -> Any:
     return builder.zext(value, _like(value, INT)) if stored == "uint8" else value
 
 
-def _narrowed(builder: Any, stored: str, value: Any) -> Any:
+def _narrowed(context: Any, builder: Any, stored: str, value: Any) -> Any:
     """The other way; bf16 rounded to the nearest, ties to even."""
     if stored == "uint8":
         return builder.trunc(value, _like(value, ir.IntType(8)))
     if stored != "uint16":
         return value
-    if "+avx512bf16" in FEATURES:  # takes numbers below 1.2e-38 for 0
+    if target_has(context, "avx512bf16"):  # takes numbers below 1.2e-38 for 0
         return builder.bitcast(builder.fptrunc(value, _like(value, _BFloat())), _like(value, HALF))
     bits = builder.bitcast(value, _like(value, INT))
     odd = builder.and_(builder.lshr(bits, _integer(bits, 16)), _integer(bits, 1))
@@ -103,7 +125,7 @@ def _nothing(_: Any, array: Any) -> Any:
 def _all_sixteen(_: Any, array: Any, index: Any, lanes: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        builder.store(_narrowed(builder, str(array.dtype), given[2]), place, align=_bytes(array))
+        builder.store(_narrowed(context, builder, str(array.dtype), given[2]), place, align=_bytes(array))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), written_out
@@ -113,7 +135,7 @@ def _all_sixteen(_: Any, array: Any, index: Any, lanes: Any) -> Any:
 def _all_sixteen_past(_: Any, array: Any, index: Any, lanes: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        store = builder.store(_narrowed(builder, str(array.dtype), given[2]), place, align=LINE)
+        store = builder.store(_narrowed(context, builder, str(array.dtype), given[2]), place, align=LINE)
         store.set_metadata("nontemporal", builder.module.add_metadata([INT(1)]))
         return context.get_dummy_value()
 
@@ -123,7 +145,7 @@ def _all_sixteen_past(_: Any, array: Any, index: Any, lanes: Any) -> Any:
 @in_llvm
 def _one_of(_: Any, array: Any, index: Any, lanes: Any, lane: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        number = _narrowed(builder, str(array.dtype), builder.extract_element(given[2], given[3]))
+        number = _narrowed(context, builder, str(array.dtype), builder.extract_element(given[2], given[3]))
         builder.store(number, _place(context, builder, signature.args[0], given[0], given[1], False))
         return context.get_dummy_value()
 
@@ -159,7 +181,7 @@ def put(array: Any, index: int, left: int | None, lanes: Any) -> None:
 @compiled_part
 def put_past(array: Any, index: int, left: int | None, lanes: Any) -> None:
     """`put`, past the caches where these are whole lines of them: nobody waits for what was there before. For what is
-    not needed soon, of an array that begins with a line. `settled` has to follow before others look."""
+    not needed soon, in an array that begins with a line, as PyTorch's do. `settled` follows before others look."""
     if left is None and LANES * array.itemsize == LINE:
         _all_sixteen_past(array, index, lanes)
     else:

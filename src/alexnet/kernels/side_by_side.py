@@ -6,9 +6,15 @@ zeros between them fill it.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from alexnet.kernels.compiled import compiled
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.lanes_numba import LANES, every, where
+from alexnet.kernels.memory_numba import AHEAD, Floats, lines, put, soon_written, take
 
 PIXELS = 32  # bf16 numbers in a row of AMX's tiles
 
@@ -20,20 +26,21 @@ def worth_it(images: int, width: int, size: int, pad: tuple[int, int]) -> bool:
 
 
 class SideBySide(torch.autograd.Function):
-    """float[2 N, C, H, W] -> float[2 N, K, H, W]; a rectifier behind it costs nothing, where PyTorch's reads and writes
-    all of it once more."""
+    """float[2 N, C, H, W] -> float[2 N, K, H, W], `rectified` if asked for: in place, while nobody else knows it.
+
+    (oneDNN's own rectifier costs nothing and makes 0 of what is not a number: nobody would see that a run has failed.)
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rectified: bool
     ) -> Tensor:
+        y = F.conv2d(x, weight, bias, 1, pad, groups=groups)
+        if rectified:
+            y = y.contiguous(memory_format=torch.channels_last)
+            on_all_cores(_rectify, len(y), lines(y))
+        ctx.save_for_backward(x, weight, *([y] if rectified else []))
         ctx.pad, ctx.groups = pad, groups
-        if not rectified:
-            ctx.save_for_backward(x, weight)
-            return F.conv2d(x, weight, bias, 1, pad, groups=groups)
-        how: Any = [pad] * 2, [1, 1], [1, 1], groups  # the second and third: stride and dilation
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *how, "relu", [], "")
-        ctx.save_for_backward(x, weight, y)
         return y
 
     @staticmethod
@@ -59,3 +66,14 @@ def _in_pairs(x: Tensor, gap: int) -> Tensor:
     images, height, _, maps = rows.shape
     between = rows.new_zeros(images // 2, height, gap, maps)
     return torch.cat([rows[::2], between, rows[1::2]], 2).permute(0, 3, 1, 2)
+
+
+@compiled
+def _rectify(first: int, last: int, x: Floats) -> None:
+    """The images `first` to `last`; what is not a number stays so."""
+    size, numbers = x.size // x.shape[0], x.reshape(x.size)
+    zero = every(np.float32(0))
+    for i in range(first * size, last * size, LANES):
+        soon_written(numbers, i + AHEAD)
+        own, left = take(numbers, i, last * size - i), last * size - i
+        put(numbers, i, left, where(own < zero, zero, own))

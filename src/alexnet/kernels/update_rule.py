@@ -7,11 +7,9 @@ from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.lines import Floats, bare
-from alexnet.kernels.memory_numba import put, soon_read, soon_written, take
+from alexnet.kernels.memory_numba import AHEAD, Floats, bare, put, soon_read, soon_written, take
 
 CHUNK = 2**14  # numbers: what is shared out between threads are these
-AHEAD = 256  # numbers: so far before they are needed they are called into the cache
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
@@ -33,7 +31,7 @@ def move(weight: Tensor, velocity: Tensor, gradient: Tensor, copy: Tensor | None
     if way(weight) == "numba" and (masters or kinds == {torch.float64}):
         arrays = [each if each is None else bare(each) for each in flat]
         chunks = -(-weight.numel() // CHUNK)
-        on_all_cores(_sweep, chunks, *arrays, bare(numbers))
+        on_all_cores(_sweep, chunks, *arrays, bare(numbers.to(weight.dtype)))
         return
     if way(weight) == "triton" and masters:
         from alexnet.kernels import update_rule_triton

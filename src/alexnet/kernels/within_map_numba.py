@@ -12,8 +12,8 @@ from torch import Tensor
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every
-from alexnet.kernels.lines import Floats, Norm, divided_back, lines, norm_of, power, sums
-from alexnet.kernels.memory_numba import behind, put, soon_read, soon_written, take
+from alexnet.kernels.memory_numba import Floats, behind, lines, put, soon_read, soon_written, take
+from alexnet.kernels.norm_numba import Norm, divided_back, norm_of, power, sums
 
 
 def forward(x: Tensor, y: Tensor, reach: int, k: float, alpha: float, beta: float) -> None:

@@ -74,18 +74,17 @@ class AlexNet(nn.Module):
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
         parts: tuple[Tensor, ...] = (x,)  # on a GPU a convolution leaves its towers apart, and the bias to what follows
         bias: Tensor | None = None
-        run, apart, done = self.stages[first:last], way(x) == "triton", 0
-        for place, (numbers, together) in enumerate(run):
-            if place < done:
-                continue
-            convolved = self._followed(run[place:])
+        run, apart = list(self.stages[first:last]), way(x) == "triton"
+        while run:
+            (numbers, together), *run = run
+            convolved = None if together else self._followed(numbers, run)
             if together and self._untouched(*numbers):
-                behind = self._followed(run[place + 1 :]) if apart else None
+                behind = self._followed(run[0][0], run[1:]) if apart and run else None
                 parts, bias = together.behind(parts, bias, behind.layer.groups if behind else 1), None
             elif convolved and apart:
                 parts, bias = convolved.towers(parts), convolved.bias
-            elif convolved and run[place + 1][1] == RECTIFIED:
-                parts, done = (convolved(parts[0], rectified=True),), place + 2
+            elif convolved and run[0][1] == RECTIFIED:
+                parts, run = (convolved(parts[0], rectified=True),), run[1:]
             else:
                 for number in numbers:
                     parts = (self._output(number, parts[0], here),)
@@ -130,13 +129,12 @@ class AlexNet(nn.Module):
             if isinstance(module, Learned):
                 yield name, module
 
-    def _followed(self, run: Stages) -> Convolved | None:
-        """The convolution that the run begins with, if what follows is computed at once; nobody has touched either."""
-        if len(run) < 2 or run[1][1] is None:
+    def _followed(self, numbers: range, run: Stages) -> Convolved | None:
+        """The convolution of that number, if what follows it is computed at once and nobody has touched either."""
+        if not run or run[0][1] is None:
             return None
-        (numbers, _), (behind, _) = run[:2]
         module = self._module(numbers[0])
-        return module if isinstance(module, Convolved) and self._untouched(*numbers, *behind) else None
+        return module if isinstance(module, Convolved) and self._untouched(*numbers, *run[0][0]) else None
 
     def _untouched(self, *numbers: int) -> bool:
         """Whether these layers' modules are those that were put there, and nobody has hooked them."""

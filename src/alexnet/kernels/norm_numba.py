@@ -1,35 +1,19 @@
-"""Lines of activities in the cache, for compiled code: the power that normalizes, and the gradient's two parts."""
+"""What the normalizations share in compiled code: sums of neighbours, the power, and the gradient's two parts."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled_part
-from alexnet.kernels.lanes_numba import ROUGH_ROOTS, bits, number, rough_root
-from alexnet.kernels.memory_numba import take
+from alexnet.kernels.lanes_numba import bits, has_rough_roots, of_bits, rough_root
+from alexnet.kernels.memory_numba import WIDE, Floats, take
 
-Floats = NDArray[Any]
 NEARLY = np.int32(0x6F14E000)  # the constant with the smallest largest error, 4.4 %, over four octaves
 # (1 - r)^-1/4 as a + b r + c r^2 + d r^3, with the smallest largest error, 0.0011 %, for the r that constant leaves
 FITTED = (0.9999892, 0.250031, 0.159122, 0.1165411)
 TWO = np.int32(2)
-# In which kind sums are kept; bf16 is seen by compiled code as uint16.
-WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
-
-
-def bare(x: Tensor) -> Floats:
-    """The same memory for compiled code, bf16 as uint16."""
-    x = x.detach()
-    whole: Floats = (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
-    return whole
-
-
-def lines(x: Tensor) -> Floats:
-    """The same of float[N, C, H, W] channels last: [N, H, W, C]."""
-    return bare(x.permute(0, 2, 3, 1))
 
 
 class Norm(NamedTuple):
@@ -75,7 +59,7 @@ def sums(x: Floats, first: int, n: int, step: int) -> Any:
 @compiled_part
 def power(d: Any, norm: Norm) -> Any:
     """Sixteen d ^ -beta."""
-    return _power(d, norm, norm.paper, norm.exact)
+    return _power(d, norm, norm.paper, norm.exact)  # a branch is taken away for an argument, not for a field
 
 
 @compiled_part
@@ -96,11 +80,11 @@ def _power(d: Any, norm: Norm, paper: bool | None, exact: bool | None) -> Any:
 @compiled_part
 def _nearly(d: Any, norm: Norm) -> Any:
     """Sixteen float32's d ^ -3/4, to 0.01 percent."""
-    if ROUGH_ROOTS:
+    if has_rough_roots():
         root = rough_root(d)
         return root * rough_root(d * root)
     whole = bits(d)  # as a number it is nearly the logarithm
-    y = number(NEARLY - (whole - (whole >> TWO)))
+    y = of_bits(NEARLY - (whole - (whole >> TWO)))
     dy = d * y
     r, fitted = norm.one - (dy * dy) * (dy * y), norm.fitted
     return y * (fitted[0] + r * (fitted[1] + r * (fitted[2] + r * fitted[3])))
