@@ -69,3 +69,17 @@ def test_functions_of_the_network_are_differentiated():
     loss(weights).backward()
     for name, parameter in weights.items():
         assert (gradients[name] - parameter.grad).norm() <= 0.05 * parameter.grad.norm(), name
+
+
+@pytest.mark.parametrize("which", ["cifar-18pct", "cifar-11pct"])
+def test_a_normalizing_networks_functions_are_differentiated(which):
+    network = AlexNet(which).double().eval()
+    weights = {name: each.detach() for name, each in network.named_parameters()}
+    side = network.lineage.side
+    images = torch.randn(2, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * 60
+    gradients = torch.func.grad(lambda weights: torch.func.functional_call(network, weights, (images,)).square().sum())(
+        weights
+    )
+    network(images).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-9, atol=1e-12)

@@ -49,7 +49,7 @@ def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> 
 
 
 def _normalized(x: Tensor, neighbours: Sum, transposed: Sum, k: float, alpha: float, beta: float) -> Tensor:
-    normalized: Tensor = _ResponseNorm.apply(x, neighbours, transposed, k, alpha, beta)
+    normalized: Tensor = _ResponseNorm.apply(x, neighbours, transposed, k, alpha, beta)[0]
     return normalized
 
 
@@ -74,20 +74,24 @@ class _ResponseNorm(torch.autograd.Function):
     """y = x d^-beta with d = k + alpha A(x^2), A linear;  dL/dx = g d^-beta - 2 alpha beta x A'(g y / d)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, neighbours: Sum, transposed: Sum, k: float, alpha: float, beta: float
-    ) -> Tensor:
+    def forward(
+        x: Tensor, neighbours: Sum, transposed: Sum, k: float, alpha: float, beta: float
+    ) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(_wide(x.dtype))
             d = neighbours(wide * wide).mul_(alpha).add_(k)
-            y = _power(d, beta).mul_(wide).to(x.dtype)
+            return _power(d, beta).mul_(wide).to(x.dtype), d
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """By itself, or torch.func would refuse it."""
+        (x, _, ctx.transposed, _, ctx.alpha, ctx.beta), (_, d) = inputs, output
+        ctx.mark_non_differentiable(d)
         ctx.save_for_backward(x, d)
-        ctx.transposed, ctx.alpha, ctx.beta = transposed, alpha, beta
-        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, d = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
             wide = x.to(d.dtype)
