@@ -24,6 +24,7 @@ WIDER = {"uint16": "float32", "uint8": "int32"}
 
 if AVAILABLE:
     from llvmlite import ir
+    from llvmlite.binding import llvm_version_info
     from numba import types
 
     INT, HALF = ir.IntType(32), ir.IntType(16)
@@ -71,7 +72,8 @@ def _narrowed(context: Any, builder: Any, stored: str, value: Any) -> Any:
         return builder.trunc(value, _like(value, ir.IntType(8)))
     if stored != "uint16":
         return value
-    if target_has(context, "avx512bf16"):  # takes numbers below 1.2e-38 for 0
+    # LLVM 15, which is Numba 0.61's, does not know how. The processor takes numbers below 1.2e-38 for 0.
+    if target_has(context, "avx512bf16") and llvm_version_info >= (20,):
         return builder.bitcast(builder.fptrunc(value, _like(value, _BFloat())), _like(value, HALF))
     bits = builder.bitcast(value, _like(value, INT))
     odd = builder.and_(builder.lshr(bits, _integer(bits, 16)), _integer(bits, 1))
