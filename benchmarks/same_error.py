@@ -1,6 +1,6 @@
 """Whether the fast path ends where PyTorch's operations do: `cifar-18pct` with several seeds, each way in turn.
 
-    python benchmarks/same_error.py CIFAR10 [--epochs 8] [--seeds 5]
+    python benchmarks/same_error.py CIFAR10 [--epochs 8] [--seeds 5] [--only fast]
 
 fast      as `alexnet train` runs here: compiled kernels, the machine's own products
 plain     PyTorch's operations one by one, in float32
@@ -46,8 +46,9 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", choices=["fast", "plain"], default=["fast", "plain"])
     options = parser.parse_args()
-    found: dict[str, list[dict[str, float]]] = {"fast": [], "plain": []}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in options.only}
     with tempfile.TemporaryDirectory() as place:
         for seed in range(options.seeds):
             for way, runs in found.items():

@@ -37,7 +37,7 @@ class Norm(NamedTuple):
 
 
 def norm_of(x: Tensor, k: float, alpha: float, beta: float) -> Norm:
-    """That of `x`."""
+    """Section 3.3's k, alpha and beta for maps float32, float64 or bfloat16[N, C, H, W]; KeyError for other kinds."""
     wide, paper = WIDE[x.dtype], beta == 0.75 and x.dtype != torch.float64
     fitted, exact = tuple(map(wide, FITTED)), x.dtype != torch.bfloat16
     return Norm(wide(k), wide(alpha), wide(beta), wide(0), wide(1), wide(1 / 4), wide(np.inf), fitted, paper or None,
