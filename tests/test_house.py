@@ -26,6 +26,7 @@ FLOORS = (
 LEVEL = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # An outside library: the files, or the room (with a slash), that may import it.
+COMPILERS = tuple(f"kernels/{name}.py" for name in ("compiled", "lanes_numba", "memory_numba", "tiles_numba"))
 DOORS = {
     "argparse": ("command_line/words.py",),
     "PIL": ("data/decode.py", "report/"),
@@ -36,8 +37,8 @@ DOORS = {
     "pyarrow": ("data/layouts/parquet.py",),
     "pickle": ("data/layouts/cifar10.py",),
     "simplejpeg": ("data/decode.py",),
-    "numba": ("kernels/compiled.py", "kernels/lanes_numba.py", "kernels/memory_numba.py"),
-    "llvmlite": ("kernels/compiled.py", "kernels/lanes_numba.py", "kernels/memory_numba.py"),
+    "numba": COMPILERS,
+    "llvmlite": COMPILERS,
     "triton": tuple(
         f"kernels/{name}_triton.py"
         for name in ("after_convolution", "dropout", "in_blocks", "lanes", "presentation", "update_rule", "within_map")

@@ -11,10 +11,12 @@ from alexnet.kernels.compiled import AVAILABLE
 ALL = """
 import ctypes, mmap, sys
 import numpy as np, torch
-from alexnet.kernels import after_convolution_numba, dropout, in_blocks, update_rule, within_map_numba
+from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
+from alexnet.kernels import update_rule, within_map_numba
 from alexnet.kernels.after_convolution import Following
 from alexnet.kernels.memory_numba import bare, lines
 from alexnet.kernels.norm_numba import norm_of
+from alexnet.kernels.tiles_numba import there_are_tiles
 
 PAGE, libc, kept = mmap.PAGESIZE, ctypes.CDLL(None), []
 before = sys.argv[1] == "before"
@@ -65,6 +67,27 @@ for kind in (torch.bfloat16, torch.float32):
         update_rule._sweep(0, 1, w, v, g, None, np.ones(3, np.float32))
         x, y = (fenced(bare(torch.ones(2, length, dtype=kind))) for _ in range(2))
         dropout._drop(0, 2, x, y, np.array([2, 0], np.float32), np.array([1, 2**31, 0, 0], np.uint64))
+
+def fenced_in(kernel, count, *given):
+    # on_all_cores, with a fence around each array.
+    within = [fenced(each) if isinstance(each, np.ndarray) else each for each in given]
+    kernel(0, count, *within)
+    for each, own in zip(given, within):
+        if isinstance(each, np.ndarray) and each.flags.writeable:
+            each[...] = own
+
+for module in (convolution_numba, laid_numba, pairs_numba):
+    module.on_all_cores = fenced_in
+for kind in (torch.bfloat16, torch.float32):
+    for count, gap in ((16, 1), (5, 2)):
+        pairs_numba.in_pairs(maps(4, count, 3, 5, kind=kind), maps(4, count, 3, 5, kind=kind), gap)
+SHAPES = ((64, 32, 5, 5, 3, 1, 1), (96, 128, 5, 27, 5, 2, 2), (48, 96, 4, 55, 3, 0, 1), (16, 32, 3, 3, 3, 0, 1))
+for count, kernels, height, width, size, pad, groups in SHAPES if there_are_tiles() else ():
+    x, bias = maps(3, count, height, width, kind=torch.bfloat16), torch.ones(kernels).bfloat16()
+    weight = maps(kernels, count // groups, size, size, kind=torch.bfloat16)
+    y = convolution_numba.forward(x, weight, bias, (pad, pad), groups, True)
+    if convolution_numba.fits_back(weight, (pad, pad), groups):
+        convolution_numba.backward(y, y, weight, (pad, pad), groups)
 print("within")
 """
 

@@ -1,16 +1,15 @@
-"""Convolutions over blocks of pixels and with images side by side, and fully connected layers: against PyTorch's own in
-float64."""
+"""Convolutions over blocks of pixels and fully connected layers, against PyTorch's own in float64."""
 
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from alexnet.kernels import choice, in_blocks, side_by_side
+from alexnet.kernels import choice, in_blocks
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
 from alexnet.kernels.fully_connected import _Connected, fully_connected
+from gradients import Counted, assert_near, numbers, with_gradients
 
 compiled = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
 KINDS = pytest.mark.parametrize(
@@ -27,25 +26,6 @@ CASES = {  # images, maps, height, width, size, pad
     "kernels smaller than a block": (2, 4, 9, 10, 3, (3, 0)),
     "many maps": (2, 5, 20, 20, 5, (1, 2)),
 }
-
-
-def numbers(*shape, dtype=torch.float64, seed=0):
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def with_gradients(compute, given, kind):
-    """What it gives when it computes in `kind`, and the gradients for all that it is given."""
-    dtype = given[0].dtype
-    given = [each.detach().to(kind, copy=True).requires_grad_() for each in given]
-    result = compute(*given)
-    result.backward(numbers(*result.shape, dtype=dtype, seed=9).to(kind))
-    return [result, *(each.grad for each in given)]
-
-
-def assert_near(ours, exact, bound):
-    for own, other in zip(ours, exact, strict=True):
-        assert own.shape == other.shape
-        assert (own.double() - other.double()).norm() <= bound * other.double().norm()
 
 
 @KINDS
@@ -70,81 +50,6 @@ def test_few_maps_come_in_blocks(monkeypatch, maps, blocks):
     weight = numbers(8, maps, 11, 11).requires_grad_()
     convolution(numbers(1, maps, 227, 227), weight, numbers(8), stride=4, pad=(0, 0), groups=1)
     assert seen == [(1, 48, 57, 57) if blocks else (1, 5, 227, 227)]
-
-
-PAIRED = {  # images, maps, kernels, height, width, size, groups
-    "conv3": (4, 32, 48, 13, 13, 3, 1),
-    "conv4": (2, 32, 48, 13, 13, 3, 2),
-    "large kernels": (6, 16, 16, 5, 9, 5, 1),
-    "an odd number of images": (3, 16, 16, 7, 7, 3, 1),
-    "too wide": (2, 16, 16, 3, 16, 3, 1),
-    "kernels of one": (2, 16, 16, 4, 4, 1, 1),
-}
-
-
-@compiled
-@pytest.mark.parametrize("case", PAIRED.values(), ids=PAIRED.keys())
-def test_the_gradients_of_images_side_by_side_are_the_convolutions(monkeypatch, case):
-    """On machines without AMX too, where nothing is gained by it."""
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    images, maps, kernels, height, width, size, groups = case
-    given = numbers(images, maps, height, width), numbers(kernels, maps // groups, size, size, seed=1), numbers(kernels)
-    given = [each.to(torch.bfloat16) for each in given]
-    laid, in_pairs = [], side_by_side._in_pairs
-    monkeypatch.setattr(side_by_side, "_in_pairs", lambda x, gap: laid.append(in_pairs(x, gap)) or laid[-1])
-    pad = size // 2, size // 2
-    ours = with_gradients(lambda *of: convolution(*of, stride=1, pad=pad, groups=groups), given, torch.bfloat16)
-    exact = with_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), given, torch.float64)
-    assert_near(ours, exact, 2**-7)
-    paired = images % 2 == 0 and 2 * width + pad[0] <= 32
-    assert [each.shape[3] for each in laid] == [2 * width + pad[0]] * 2 * paired
-
-
-class Counted(TorchDispatchMode):
-    """Which gradients of convolutions are computed, and how many matrix products."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked, self.products = [], 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        if operation is torch.ops.aten.convolution_backward.default:
-            self.asked.append(tuple(args[10]))
-        self.products += operation in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
-        return operation(*args, **(kwargs or {}))
-
-
-def test_side_by_side_the_gradients_are_the_convolutions_in_float64_and_so_are_their_own():
-    given = numbers(4, 4, 5, 6), numbers(6, 2, 3, 3, seed=1), numbers(6, seed=2)
-    ours = with_gradients(lambda *of: side_by_side.SideBySide.apply(*of, 1, 2, False), given, torch.float64)
-    assert_near(ours, with_gradients(lambda *of: F.conv2d(*of, padding=1, groups=2), given, torch.float64), 1e-12)
-    given = [each.requires_grad_() for each in (numbers(2, 1, 3, 3), numbers(1, 1, 3, 3, seed=1), numbers(1))]
-    assert gradgradcheck(lambda *of: side_by_side.SideBySide.apply(*of, 1, 1, False), given)
-
-
-@compiled
-def test_in_float32_images_are_not_laid_side_by_side(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    monkeypatch.setattr(side_by_side, "_in_pairs", None)
-    weight = numbers(16, 16, 3, 3, dtype=torch.float32).requires_grad_()
-    x = numbers(2, 16, 7, 7, dtype=torch.float32)
-    convolution(x, weight, numbers(16, dtype=torch.float32), stride=1, pad=(1, 1), groups=1).sum().backward()
-    assert weight.grad is not None
-
-
-@compiled
-def test_only_the_gradients_that_are_asked_for_are_computed_side_by_side(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    given = numbers(2, 16, 7, 7), numbers(16, 16, 3, 3, seed=1), numbers(16, seed=2)
-    given = [each.to(torch.bfloat16) for each in given]
-    for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
-        leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        result = side_by_side.SideBySide.apply(*leaves, 1, 1, False).sum()
-        with Counted() as counted:
-            result.backward()
-        assert [each.grad is not None for each in leaves] == list(asked)
-        of_x, of_rest = (True, False, False), (False, *asked[1:])
-        assert counted.asked == [of_x] * asked[0] + [of_rest] * any(asked[1:])
 
 
 @compiled

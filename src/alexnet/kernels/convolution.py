@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels.choice import ON_CPU, kind_of_products, way
+from alexnet.kernels.convolution_numba import fits
+from alexnet.kernels.convolution_on_tiles import OnTiles
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
-from alexnet.kernels.side_by_side import SideBySide, worth_it
 
 FEW = 4  # maps, at most, that come in blocks
 HALF = (torch.bfloat16, torch.float16)
@@ -29,11 +30,11 @@ def convolution(
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
         if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight)):
-            blocks = InBlocks.apply(x, kind, pad, size)
-            return _behind(F.conv2d(blocks, kernels_in_blocks(weight, maps_of_a_block(x)), bias), rectified)
-        if stride == 1 and half and _learns(weight) and worth_it(len(x), x.shape[3], size, pad):
-            convolved: Tensor = SideBySide.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups, rectified)
-            return convolved
+            x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
+            stride, pad, before, behind = 1, (0, 0), 0, 0
+        if half and stride == 1 and before == behind and fits(x, weight, pad, groups):
+            found: Tensor = OnTiles.apply(x.to(kind), weight.to(kind), bias.to(kind), pad, groups, rectified)
+            return found
     if way(x) == "triton" and len(x) > 0:
         parts = towers_of_convolution((x,), weight, stride=stride, pad=pad, groups=groups)
         whole = (torch.cat(parts, 1) if groups > 1 else parts[0]) + bias.to(kind)[:, None, None]

@@ -113,12 +113,13 @@ def rough_root(_: Any, lanes: Any) -> Any:
             return given[0]  # in a branch that is not taken
         kind, every_lane = given[0].type, ir.IntType(LANES)(-1)
         function = ir.FunctionType(kind, [kind, kind, every_lane.type])
-        return builder.call(_outside(builder, "llvm.x86.avx512.rsqrt14.ps.512", function), [*given, *given, every_lane])
+        return builder.call(outside(builder, "llvm.x86.avx512.rsqrt14.ps.512", function), [*given, *given, every_lane])
 
     return lanes(lanes), written_out
 
 
-def _outside(builder: Any, name: str, function: Any) -> Any:
+def outside(builder: Any, name: str, function: Any) -> Any:
+    """A function of LLVM's or of another library's, to be called."""
     return builder.module.globals.get(name) or ir.Function(builder.module, function, name)
 
 
@@ -149,7 +150,7 @@ def _operator(function: Any, floats: Any, integers: Any = None, truth: bool = Fa
 def _power(builder: Any, base: Any, exponent: Any) -> Any:
     kind = f"v{LANES}f{32 if base.type.element == ir.FloatType() else 64}"
     function = ir.FunctionType(base.type, [base.type, base.type])
-    return builder.call(_outside(builder, f"llvm.pow.{kind}", function), [base, exponent])
+    return builder.call(outside(builder, f"llvm.pow.{kind}", function), [base, exponent])
 
 
 def _compared(sign: str) -> tuple[Any, Any]:
@@ -169,6 +170,7 @@ if AVAILABLE:
     _operator(operator.truediv, ir.IRBuilder.fdiv)
     _operator(operator.pow, _power)
     _operator(operator.rshift, None, ir.IRBuilder.ashr)
+    _operator(operator.and_, None, ir.IRBuilder.and_)
     _operator(operator.or_, None, ir.IRBuilder.or_)
     for function, sign in (("lt", "<"), ("le", "<="), ("gt", ">"), ("eq", "=="), ("ne", "!=")):
         _operator(getattr(operator, function), *_compared(sign), truth=True)

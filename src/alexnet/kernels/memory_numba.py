@@ -202,6 +202,12 @@ def settled(_: Any) -> Any:
 
 
 @compiled_part
+def on_a_line(x: Floats) -> Floats:
+    """Its part from where a line of the cache begins: what is taken line by line costs twice where it lies across."""
+    return x[-x.ctypes.data % LINE // x.itemsize :]
+
+
+@compiled_part
 def behind(ragged: int | None, i: int) -> Any:
     """How many numbers are left from the i-th on; None where there are whole sixteens of them, `ragged` being none."""
     if ragged is None:

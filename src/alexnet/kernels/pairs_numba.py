@@ -1,0 +1,64 @@
+"""Images in pairs, side by side: for a weights' gradient AMX multiplies 32 pixels of a row at a time.
+
+Rows of 13 leave most of that empty; two images with zeros between them fill it.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.kernels.compiled import compiled, compiled_part
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.lanes_numba import LANES, every, where
+from alexnet.kernels.memory_numba import Floats, lines, put, soon_read, soon_written, take
+from alexnet.kernels.tiles_numba import DEPTH
+
+
+def fit(x: Tensor, size: int, pad: tuple[int, int]) -> bool:
+    """Whether two images fit into a row of tiles, and what they become is as wide as they are."""
+    as_wide = size % 2 == 1 and pad == (size // 2, size // 2)
+    return as_wide and len(x) % 2 == 0 and 2 * x.shape[3] + pad[0] <= DEPTH
+
+
+def in_pairs(x: Tensor, above: Tensor | None, gap: int) -> Tensor:
+    """float[2 N, C, H, W] -> float[N, C, H, W + gap + W], channels last, and 0 where `above`, if there is one, is not
+    above 0."""
+    images, maps, height, width = x.shape
+    pairs = torch.empty(images // 2, height, 2 * width + gap, maps, dtype=x.dtype).permute(0, 3, 1, 2)
+    x = x.contiguous(memory_format=torch.channels_last)
+    masks = None if above is None else lines(above).reshape(-1)
+    on_all_cores(_pair, images // 2, lines(x), masks, lines(pairs), gap)
+    return pairs
+
+
+@compiled
+def _pair(first: int, last: int, x: Floats, above: Floats | None, pairs: Floats, gap: int) -> None:
+    """The pairs `first` to `last`."""
+    _, height, width, maps = x.shape
+    given, into, line = x.reshape(x.size), pairs.reshape(pairs.size), width * maps
+    zero, between = every(np.float32(0)), gap * maps
+    for pair in range(first, last):
+        for row in range(height):
+            to = (pair * height + row) * (2 * line + between)
+            for i in range(0, between, LANES):
+                put(into, to + line + i, between - i, zero)
+            for image in range(2):
+                at, there = ((2 * pair + image) * height + row) * line, to + image * (line + between)
+                for i in range(0, line, LANES):
+                    soon_written(into, there + 2 * line + between + i)
+                    put(into, there + i, line - i, let_through(given, above, at + i, line, line - i))
+
+
+@compiled_part
+def let_through(x: Floats, above: Floats | None, at: int, ahead: int, left: int | None) -> Any:
+    """Sixteen numbers, and 0 where those of `above`, if it is there, are at or below 0. What is so far ahead is called
+    into the cache."""
+    soon_read(x, at + ahead)
+    own = take(x, at, left)
+    if above is None:
+        return own
+    soon_read(above, at + ahead)
+    zero = every(np.float32(0))
+    return where(take(above, at, left) <= zero, zero, own)

@@ -1,0 +1,177 @@
+"""Convolutions on a processor's tiles, and images in pairs, against PyTorch's own in float64."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.kernels import convolution as module
+from alexnet.kernels import convolution_numba, convolution_on_tiles
+from alexnet.kernels.compiled import AVAILABLE
+from alexnet.kernels.convolution import convolution
+from alexnet.kernels.convolution_on_tiles import OnTiles
+from alexnet.kernels.pairs_numba import in_pairs
+from alexnet.kernels.tiles_numba import there_are_tiles
+from gradients import Counted, assert_near, numbers, with_gradients
+
+tiles = pytest.mark.skipif(not there_are_tiles(), reason="this processor has no tiles of bf16, or they are not allowed")
+HALF, BOUND = torch.bfloat16, 2**-7
+CASES = {  # images, maps, kernels, height, width, size, pad, groups
+    "conv1 over blocks": (4, 48, 96, 9, 57, 3, 0, 1),
+    "conv2": (4, 96, 128, 5, 27, 5, 2, 2),
+    "conv3": (6, 64, 96, 13, 13, 3, 1, 1),
+    "conv4": (4, 128, 64, 4, 13, 3, 1, 2),
+    "an odd number of images": (7, 32, 32, 3, 5, 3, 1, 1),
+    "more than are laid out together": (17, 32, 32, 3, 4, 3, 1, 1),
+    "sixteen maps": (4, 16, 32, 6, 6, 3, 1, 1),
+    "sixteen more": (4, 80, 64, 6, 9, 5, 2, 1),
+    "a tile and one pixel": (4, 32, 32, 3, 17, 3, 1, 1),
+    "two tiles and one pixel": (4, 32, 32, 2, 33, 3, 1, 1),
+    "many tiles": (4, 16, 32, 2, 130, 5, 2, 1),
+    "kernels of one": (4, 48, 32, 3, 4, 1, 0, 1),
+    "even kernels": (4, 32, 32, 7, 8, 4, 1, 1),
+    "no zeros around": (4, 48, 64, 7, 21, 5, 0, 1),
+    "zeros beyond what kernels see": (4, 32, 32, 3, 4, 3, 3, 1),
+    "one place": (4, 32, 32, 3, 3, 3, 0, 1),
+}
+
+
+def given_for(case):
+    images, maps, kernels, height, width, size, _, groups = case
+    x = numbers(images, maps, height, width)
+    return [
+        each.to(HALF) for each in (x, numbers(kernels, maps // groups, size, size, seed=1), numbers(kernels, seed=2))
+    ]
+
+
+@tiles
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_on_tiles_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, case, rectified):
+    *_, pad, groups = case
+    given, calls = given_for(case), []
+    monkeypatch.setattr(
+        module, "OnTiles", type("Seen", (OnTiles,), {"apply": lambda *of: calls.append(1) or OnTiles.apply(*of)})
+    )
+
+    def ours(x, weight, bias):
+        return convolution(x, weight, bias, stride=1, pad=(pad, pad), groups=groups, rectified=rectified)
+
+    own = with_gradients(ours, given, HALF)
+
+    def plainly(x, weight, bias):
+        y = F.conv2d(x, weight, bias, padding=pad, groups=groups)
+        return y * (own[0] > 0) if rectified else y  # what is nearly 0 may round to either side
+
+    assert_near(own, with_gradients(plainly, given, torch.float64), BOUND)
+    assert calls == [1]
+    assert own[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@tiles
+def test_whole_numbers_come_out_exactly():
+    """Sums of products below 2^24 are exact in float32, and multiples of 2 below 512 in bf16."""
+    x, weight, bias = (numbers(*shape).sign() for shape in ((4, 48, 7, 9), (32, 48, 3, 3), (32,)))
+    exact = F.conv2d(x, weight, bias, padding=1)
+    own = OnTiles.apply(x.to(HALF), weight.to(HALF), bias.to(HALF), (1, 1), 1, False)
+    assert exact.abs().max() < 256
+    assert torch.equal(own.double(), exact)
+
+
+@tiles
+def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_one_pixel():
+    x, weight, bias = given_for((4, 48, 32, 9, 9, 3, 1, 1))
+    x[1, 40, 4, 4] = torch.nan
+    y = OnTiles.apply(x, weight, bias, (1, 1), 1, True)
+    assert y[1, :, 3:6, 3:6].isnan().all()
+    found = y.isnan()
+    found[1, :, 3:6, 2:6] = False
+    assert not found.any()
+
+
+@tiles
+def test_any_number_of_threads_gives_the_same():
+    given, before, results = given_for(CASES["more than are laid out together"]), torch.get_num_threads(), []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        results.append(with_gradients(lambda *of: OnTiles.apply(*of, (1, 1), 1, True), given, HALF)[:2])
+        torch.set_num_threads(before)
+    for own in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(own, results[0], strict=True))
+
+
+@tiles
+def test_only_the_gradients_that_are_asked_for_are_computed(monkeypatch):
+    backward, seen = convolution_numba.backward, []
+    monkeypatch.setattr(convolution_numba, "backward", lambda *of: seen.append(1) or backward(*of))
+    given = given_for(CASES["conv3"])
+    for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
+        leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
+        result = OnTiles.apply(*leaves, (1, 1), 1, False).sum()
+        seen.clear()
+        with Counted() as counted:
+            result.backward()
+        assert [each.grad is not None for each in leaves] == list(asked)
+        assert seen == [1] * asked[0]
+        assert counted.asked == [(False, *asked[1:])] * any(asked[1:])
+
+
+@tiles
+@pytest.mark.parametrize("case", ["conv2", "conv3"])
+def test_its_gradient_is_differentiated_again(case):
+    *_, pad, groups = CASES[case]
+
+    def of_gradients(compute, kind):
+        given = [each.to(kind).requires_grad_() for each in given_for(CASES[case])]
+        first = torch.autograd.grad(compute(*given).square().mean(), given, create_graph=True)
+        return torch.autograd.grad(sum(each.square().mean() for each in first), given)
+
+    ours = of_gradients(lambda *of: OnTiles.apply(*of, (pad, pad), groups, False), HALF)
+    assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 2**-5)
+
+
+@tiles
+@pytest.mark.parametrize(
+    ("kind", "shape", "kernels", "why"),
+    [
+        (torch.float32, (4, 32, 5, 5), 32, "tiles are for bf16"),
+        (HALF, (4, 24, 5, 5), 32, "no sixteens of maps"),
+        (HALF, (4, 32, 5, 5), 48, "no 32s of kernels"),
+        (HALF, (1, 32, 5, 5), 32, "cores without an image"),
+        (HALF, (4, 32, 2, 9), 32, "no place for a kernel"),
+    ],
+)
+def test_what_does_not_fit_is_pytorchs(monkeypatch, kind, shape, kernels, why):
+    monkeypatch.setattr(module, "OnTiles", None)
+    x, weight = numbers(*shape).to(kind), numbers(kernels, shape[1], 3, 3, seed=1).to(kind)
+    bias = numbers(kernels).to(kind)
+    try:
+        ours = convolution(x, weight, bias, stride=1, pad=(0, 0), groups=1)
+    except RuntimeError:
+        assert why == "no place for a kernel"
+    else:
+        assert_near([ours], [F.conv2d(x.double(), weight.double(), bias.double())], BOUND)
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+@pytest.mark.parametrize("kind", [HALF, torch.float32])
+@pytest.mark.parametrize(("maps", "gap"), [(16, 1), (5, 2), (3, 0)])
+def test_two_images_lie_side_by_side(kind, maps, gap):
+    x, above = numbers(6, maps, 4, 5).to(kind), numbers(6, maps, 4, 5, seed=1).to(kind)
+    above[1, 0, 2, 2], above[3, 1, 1, 1] = torch.nan, 0
+    for mask in (None, above):
+        pairs = in_pairs(x, mask, gap)
+        wanted = x if mask is None else torch.where(mask <= 0, 0, x)
+        between = torch.zeros(3, maps, 4, gap, dtype=kind)
+        assert torch.equal(pairs, torch.cat([wanted[::2], between, wanted[1::2]], 3))
+
+
+@tiles
+def test_images_in_pairs_have_the_same_weights_gradient(monkeypatch):
+    laid = []
+    monkeypatch.setattr(convolution_on_tiles, "in_pairs", lambda *of: laid.append(in_pairs(*of)) or laid[-1])
+    for case in ("conv3", "an odd number of images", "a tile and one pixel"):
+        laid.clear()
+        given = given_for(CASES[case])
+        own = with_gradients(lambda *of: OnTiles.apply(*of, (1, 1), 1, False), given, HALF)
+        assert_near(own, with_gradients(lambda *of: F.conv2d(*of, padding=1), given, torch.float64), BOUND)
+        assert [each.shape[3] for each in laid] == ([27, 27] if case == "conv3" else [])
