@@ -85,9 +85,9 @@ SHAPES = ((64, 32, 5, 5, 3, 1, 1), (96, 128, 5, 27, 5, 2, 2), (48, 96, 4, 55, 3,
 for count, kernels, height, width, size, pad, groups in SHAPES if there_are_tiles() else ():
     x, bias = maps(3, count, height, width, kind=torch.bfloat16), torch.ones(kernels).bfloat16()
     weight = maps(kernels, count // groups, size, size, kind=torch.bfloat16)
-    y = convolution_numba.forward(x, weight, bias, (pad, pad), groups, True)
-    if convolution_numba.fits_back(weight, (pad, pad), groups):
-        convolution_numba.backward(y, y, weight, (pad, pad), groups)
+    y = convolution_numba.forward(x, weight, bias, pad, groups, True)
+    if convolution_numba.fits_back(weight, pad, groups):
+        convolution_numba.backward(y, y, weight, pad, groups)
 print("within")
 """
 

@@ -32,6 +32,8 @@ CASES = {  # images, maps, kernels, height, width, size, pad, groups
     "no zeros around": (4, 48, 64, 7, 21, 5, 0, 1),
     "zeros beyond what kernels see": (4, 32, 32, 3, 4, 3, 3, 1),
     "one place": (4, 32, 32, 3, 3, 3, 0, 1),
+    "more zeros than places": (4, 32, 32, 3, 3, 3, 100, 1),
+    "large kernels": (4, 32, 32, 40, 41, 40, 0, 1),
 }
 
 
@@ -43,7 +45,13 @@ def given_for(case):
     ]
 
 
+@pytest.fixture
+def whatever_it_is_worth(monkeypatch):
+    monkeypatch.setattr(module, "worth_it", lambda *_: True)
+
+
 @tiles
+@pytest.mark.usefixtures("whatever_it_is_worth")
 @pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_on_tiles_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, case, rectified):
@@ -72,20 +80,87 @@ def test_whole_numbers_come_out_exactly():
     """Sums of products below 2^24 are exact in float32, and multiples of 2 below 512 in bf16."""
     x, weight, bias = (numbers(*shape).sign() for shape in ((4, 48, 7, 9), (32, 48, 3, 3), (32,)))
     exact = F.conv2d(x, weight, bias, padding=1)
-    own = OnTiles.apply(x.to(HALF), weight.to(HALF), bias.to(HALF), (1, 1), 1, False)
+    own = OnTiles.apply(x.to(HALF), weight.to(HALF), bias.to(HALF), 1, 1, False)
     assert exact.abs().max() < 256
     assert torch.equal(own.double(), exact)
 
 
 @tiles
-def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_one_pixel():
+@pytest.mark.parametrize(
+    ("column", "further"), [(4, [(row, 2) for row in (3, 4, 5)]), (0, [(row, 8) for row in (2, 3, 4)])]
+)
+def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_one_pixel(column, further):
     x, weight, bias = given_for((4, 48, 32, 9, 9, 3, 1, 1))
-    x[1, 40, 4, 4] = torch.nan
-    y = OnTiles.apply(x, weight, bias, (1, 1), 1, True)
-    assert y[1, :, 3:6, 3:6].isnan().all()
-    found = y.isnan()
-    found[1, :, 3:6, 2:6] = False
+    x[1, 40, 4, column] = torch.nan
+    found = OnTiles.apply(x, weight, bias, 1, 1, True).isnan()
+    near = found[1, :, 3:6, max(0, column - 1) : column + 2]
+    assert near.all()
+    near[...] = False
+    for row, beside in further:
+        found[1, :, row, beside] = False
     assert not found.any()
+
+
+@tiles
+@pytest.mark.usefixtures("whatever_it_is_worth")
+def test_in_any_layout():
+    x, weight, bias = given_for(CASES["conv3"])
+    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    kernels, maps, *size = weight.shape
+    odd = torch.cat([weight[0, 0, 0, :1], weight.permute(0, 2, 3, 1).flatten()])[1:].view(kernels, *size, maps)
+    of_x = (
+        x,
+        x.contiguous(memory_format=torch.channels_last),
+        x.repeat(1, 1, 1, 2)[..., :13],
+        x[:, :, ::1].flip(0).flip(0),
+    )
+    for own in of_x:
+        for kernel in (weight, weight.contiguous(memory_format=torch.channels_last), odd.permute(0, 3, 1, 2)):
+            for some in (bias, torch.stack([bias, bias], 1)[:, 0]):
+                assert_near([convolution(own, kernel, some, stride=1, pad=(1, 1), groups=1)], [exact], BOUND)
+    same = bias[:1].expand(kernels)
+    exact = F.conv2d(x.double(), weight.double(), same.double(), padding=1)
+    assert_near([convolution(x, weight, same, stride=1, pad=(1, 1), groups=1)], [exact], BOUND)
+
+
+@tiles
+@pytest.mark.usefixtures("whatever_it_is_worth")
+def test_what_has_no_result_stays_pytorchs_error():
+    x, weight, bias = given_for(CASES["conv3"])
+    for wrong in ((x[:, :48], weight, bias), (torch.cat([x, x], 1), weight, bias), (x, weight, bias[:8])):
+        with pytest.raises(RuntimeError):
+            convolution(*wrong, stride=1, pad=(1, 1), groups=1)
+
+
+@tiles
+def test_it_is_differentiated_forwards():
+    given = [each.to(HALF) for each in (numbers(128, 96, 5, 27), numbers(128, 96, 5, 5, seed=1), numbers(128))]
+    assert convolution_numba.worth_it(given[0], given[1], 2)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(given[1], given[1])
+        y = convolution(given[0], dual, given[2], stride=1, pad=(2, 2), groups=1)
+        tangent = torch.autograd.forward_ad.unpack_dual(y).tangent
+    without_bias = F.conv2d(given[0].double(), given[1].double(), padding=2)
+    assert_near([tangent], [without_bias], BOUND)
+
+
+@tiles
+@pytest.mark.parametrize(
+    ("shape", "kernels", "size", "pad", "worth"),
+    [
+        ((128, 256, 13, 13), 384, 3, 1, True),
+        ((128, 256, 13, 13), 384, 1, 0, False),
+        ((128, 32, 16, 16), 32, 5, 2, False),
+        ((4, 256, 6, 6), 4096, 6, 0, False),
+    ],
+    ids=["conv3", "kernels of one", "little work", "few places"],
+)
+def test_tiles_compute_what_is_worth_laying_out(monkeypatch, shape, kernels, size, pad, worth):
+    calls = []
+    monkeypatch.setattr(module, "OnTiles", type("Seen", (), {"apply": lambda *_: calls.append(1)}))
+    x, weight = torch.zeros(shape, dtype=HALF), torch.zeros(kernels, shape[1], size, size, dtype=HALF)
+    convolution(x, weight, torch.zeros(kernels, dtype=HALF), stride=1, pad=(pad, pad), groups=1)
+    assert calls == [1] * worth
 
 
 @tiles
@@ -93,7 +168,7 @@ def test_any_number_of_threads_gives_the_same():
     given, before, results = given_for(CASES["more than are laid out together"]), torch.get_num_threads(), []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
-        results.append(with_gradients(lambda *of: OnTiles.apply(*of, (1, 1), 1, True), given, HALF)[:2])
+        results.append(with_gradients(lambda *of: OnTiles.apply(*of, 1, 1, True), given, HALF)[:2])
         torch.set_num_threads(before)
     for own in results[1:]:
         assert all(torch.equal(one, other) for one, other in zip(own, results[0], strict=True))
@@ -106,7 +181,7 @@ def test_only_the_gradients_that_are_asked_for_are_computed(monkeypatch):
     given = given_for(CASES["conv3"])
     for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
         leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        result = OnTiles.apply(*leaves, (1, 1), 1, False).sum()
+        result = OnTiles.apply(*leaves, 1, 1, False).sum()
         seen.clear()
         with Counted() as counted:
             result.backward()
@@ -125,11 +200,12 @@ def test_its_gradient_is_differentiated_again(case):
         first = torch.autograd.grad(compute(*given).square().mean(), given, create_graph=True)
         return torch.autograd.grad(sum(each.square().mean() for each in first), given)
 
-    ours = of_gradients(lambda *of: OnTiles.apply(*of, (pad, pad), groups, False), HALF)
+    ours = of_gradients(lambda *of: OnTiles.apply(*of, pad, groups, False), HALF)
     assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 2**-5)
 
 
 @tiles
+@pytest.mark.usefixtures("whatever_it_is_worth")
 @pytest.mark.parametrize(
     ("kind", "shape", "kernels", "why"),
     [
@@ -172,6 +248,6 @@ def test_images_in_pairs_have_the_same_weights_gradient(monkeypatch):
     for case in ("conv3", "an odd number of images", "a tile and one pixel"):
         laid.clear()
         given = given_for(CASES[case])
-        own = with_gradients(lambda *of: OnTiles.apply(*of, (1, 1), 1, False), given, HALF)
+        own = with_gradients(lambda *of: OnTiles.apply(*of, 1, 1, False), given, HALF)
         assert_near(own, with_gradients(lambda *of: F.conv2d(*of, padding=1), given, torch.float64), BOUND)
         assert [each.shape[3] for each in laid] == ([27, 27] if case == "conv3" else [])

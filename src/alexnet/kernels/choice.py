@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from alexnet.kernels.compiled import AVAILABLE
 
@@ -17,12 +18,14 @@ ON_CUDA = (torch.float32, torch.bfloat16, torch.float16)
 def way(x: Tensor) -> Way:
     """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one.
 
-    Those, too, where PyTorch itself compiles or exports the network, differentiates it as a function (`torch.func`), or
-    counts with tensors that hold no numbers.
+    Those, too, where PyTorch itself compiles or exports the network, differentiates it as a function (`torch.func`) or
+    forwards, or counts with tensors that hold no numbers.
     """
     if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
         return "plain"
-    if torch._C._functorch.peek_interpreter_stack() is not None:  # there is no public way to ask
+    if (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    ):  # no public ways to ask
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"

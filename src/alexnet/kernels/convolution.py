@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels.choice import ON_CPU, kind_of_products, way
-from alexnet.kernels.convolution_numba import fits
+from alexnet.kernels.convolution_numba import fits, worth_it
 from alexnet.kernels.convolution_on_tiles import OnTiles
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
 
@@ -32,8 +32,9 @@ def convolution(
         if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight)):
             x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
             stride, pad, before, behind = 1, (0, 0), 0, 0
-        if half and stride == 1 and before == behind and fits(x, weight, pad, groups):
-            found: Tensor = OnTiles.apply(x.to(kind), weight.to(kind), bias.to(kind), pad, groups, rectified)
+        tiles = half and stride == 1 and before == behind and worth_it(x, weight, before)
+        if tiles and fits(x, weight, bias, before, groups):
+            found: Tensor = OnTiles.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups, rectified)
             return found
     if way(x) == "triton" and len(x) > 0:
         parts = towers_of_convolution((x,), weight, stride=stride, pad=pad, groups=groups)

@@ -31,6 +31,7 @@ from alexnet.kernels.tiles_numba import (
 )
 
 TOGETHER = 6  # images at a time, at most
+PLACES, PRODUCTS = 2**11, 10**9  # fewer are PyTorch's: laying out takes longer than it gains
 SUMS = BLOCK * BLOCK  # numbers in the four tiles of sums
 
 
@@ -54,42 +55,47 @@ class Result(NamedTuple):
     kernels: int
 
 
-def fits(x: Tensor, weight: Tensor, pad: tuple[int, int], groups: int) -> bool:
-    """Whether tiles can compute it: groups of 16s of maps and of 32s of kernels, images for all cores, places for all
-    of a kernel."""
-    (kernels, maps, size, _), enough = weight.shape, len(x) >= 2 * torch.get_num_threads()
-    places = min(x.shape[2:]) + sum(pad) >= size
-    return enough and places and maps % TILE == 0 and kernels % (BLOCK * groups) == 0 and there_are_tiles()
+def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool:
+    """Whether tiles can compute it: square kernels in 32s, over maps in 16s, that have places; images for all cores."""
+    (kernels, maps, size, other), sides = weight.shape, x.shape[2:]
+    ours = size == other and x.shape[1] == maps * groups and len(bias) == kernels > 0
+    places = min(sides) > 0 and min(sides) + 2 * pad >= size and len(x) >= 2 * torch.get_num_threads()
+    return ours and places and maps % TILE == 0 and kernels % (BLOCK * groups) == 0 and there_are_tiles()
 
 
-def fits_back(weight: Tensor, pad: tuple[int, int], groups: int) -> bool:
-    """The same of its gradient for what went in."""
-    kernels, maps, size, _ = weight.shape
-    return kernels % (TILE * groups) == 0 and maps % BLOCK == 0 and max(pad) < size
+def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
+    """Whether it is as much work as laying out is worth: enough places for the kernels, and enough products."""
+    size = weight.shape[-1]
+    places = len(x) * (x.shape[2] + 2 * pad - size + 1) * (x.shape[3] + 2 * pad - size + 1)
+    return size > 1 and places >= PLACES and places * weight.numel() >= PRODUCTS
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: tuple[int, int], groups: int, rectified: bool) -> Tensor:
+def fits_back(weight: Tensor, pad: int) -> bool:
+    """Whether tiles can compute its gradient for what went in: maps in 32s."""
+    return weight.shape[1] % BLOCK == 0 and pad < weight.shape[2]
+
+
+def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rectified: bool) -> Tensor:
     """bf16[N, C, H, W], bf16[K, C / groups, size, size], bf16[K] -> bf16[N, K, H', W'], channels last."""
-    kernels, maps, size, _ = weight.shape
-    return _product(x, None, kernels_in_tiles(weight), bias, maps, kernels, size, pad, groups, rectified)
+    return _product(x, None, kernels_in_tiles(weight), bias.contiguous(), weight.shape[1], weight.shape[2], pad, groups,
+                    rectified)  # fmt: skip
 
 
-def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: tuple[int, int], groups: int) -> Tensor:
+def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int) -> Tensor:
     """bf16[N, K, H', W'], and the output if a rectifier is behind it -> bf16[N, C, H, W], channels last: the gradient
     of what went in. It is a convolution of `g` with the kernels turned around, maps and kernels exchanged."""
     kernels, maps, size, _ = weight.shape
     tiles, nothing = turned_in_tiles(weight, groups), weight.new_zeros(groups * maps)
-    beyond = size - 1 - pad[0], size - 1 - pad[1]
-    return _product(g, y, tiles, nothing, kernels // groups, groups * maps, size, beyond, groups, False)
+    return _product(g, y, tiles, nothing, kernels // groups, size, size - 1 - pad, groups, False)
 
 
-def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: int, kernels: int, size: int,
-             pad: tuple[int, int], groups: int, rectified: bool) -> Tensor:  # fmt: skip
+def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: int, size: int, pad: int, groups: int,
+             rectified: bool) -> Tensor:  # fmt: skip
     """The convolution of x, where y is above 0 if it is there, with kernels that have been laid out."""
     x = x.contiguous(memory_format=torch.channels_last)
     images, _, *sides = x.shape
-    rows, columns = (side + sum(pad) - size + 1 for side in sides)
-    result = torch.empty((images, kernels, rows, columns), dtype=x.dtype, memory_format=torch.channels_last)
+    rows, columns = (side + 2 * pad - size + 1 for side in sides)
+    result = torch.empty((images, len(bias), rows, columns), dtype=x.dtype, memory_format=torch.channels_last)
     laid, offsets = laid_out(maps, size, sides[0], sides[1], pad)
     in_pairs = columns <= TILE
     of_a_tile = columns if in_pairs else -(-columns // (2 * -(-columns // BLOCK)))
@@ -108,6 +114,8 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
 
     of_a_tile   pixels; the second tile holds the next ones of the row, or the same row of the pair's other image
     """
+    if first == last:
+        return
     images, height, width, maps = x.shape
     _, rows, columns, kernels = y.shape
     plane, room, blocks = laid.planes * laid.size, groups * laid.planes * laid.size, kernels // BLOCK

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels import convolution_numba
-from alexnet.kernels.pairs_numba import fit, in_pairs
+from alexnet.kernels.pairs_numba import in_pairs, pairs_fit
 
 
 class OnTiles(torch.autograd.Function):
@@ -24,7 +24,7 @@ class OnTiles(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pad: tuple[int, int], groups: int, rectified: bool
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rectified: bool
     ) -> Tensor:
         y = convolution_numba.forward(x, weight, bias, pad, groups, rectified)
         ctx.save_for_backward(x, weight, y if rectified else None)
@@ -34,22 +34,22 @@ class OnTiles(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight, above = ctx.saved_tensors
-        (before, _), groups = ctx.pad, ctx.groups
+        pad, groups = ctx.pad, ctx.groups
         of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
         own = by_weight = by_bias = None
         if torch.is_grad_enabled():  # to be differentiated again
-            return *_plainly(_masked(g, above), x, weight, ctx.pad, groups, ctx.needs_input_grad[:3]), None, None, None
-        if of_x and convolution_numba.fits_back(weight, ctx.pad, groups):
-            own = convolution_numba.backward(g, above, weight, ctx.pad, groups)
+            return *_plainly(_masked(g, above), x, weight, pad, groups, ctx.needs_input_grad[:3]), None, None, None
+        if of_x and convolution_numba.fits_back(weight, pad):
+            own = convolution_numba.backward(g, above, weight, pad, groups)
         elif of_x:
             g, above = _masked(g, above), None
-            own, *_ = _plainly(g, x, weight, ctx.pad, groups, (True, False, False))
+            own, *_ = _plainly(g, x, weight, pad, groups, (True, False, False))
         if of_weight or of_bias:
-            if fit(x, weight.shape[-1], ctx.pad):
-                x, g = in_pairs(x, None, before), in_pairs(g, above, before)
+            if pairs_fit(x, weight.shape[-1], pad):
+                x, g = in_pairs(x, None, pad), in_pairs(g, above, pad)
             else:
                 g = _masked(g, above)
-            _, by_weight, by_bias = _plainly(g, x, weight, ctx.pad, groups, (False, of_weight, of_bias))
+            _, by_weight, by_bias = _plainly(g, x, weight, pad, groups, (False, of_weight, of_bias))
         return own, by_weight, by_bias, None, None, None
 
 
@@ -58,10 +58,10 @@ def _masked(g: Tensor, above: Tensor | None) -> Tensor:
 
 
 def _plainly(
-    g: Tensor, x: Tensor, weight: Tensor, pad: tuple[int, int], groups: int, asked: tuple[bool, ...]
+    g: Tensor, x: Tensor, weight: Tensor, pad: int, groups: int, asked: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
     """PyTorch's gradients of x, of the weights and of the biases, those that are asked for."""
     found: tuple[Tensor | None, ...] = torch.ops.aten.convolution_backward(
-        g, x, weight, [len(weight)], [1, 1], [pad[0]] * 2, [1, 1], False, [0, 0], groups, list(asked)
+        g, x, weight, [len(weight)], [1, 1], [pad] * 2, [1, 1], False, [0, 0], groups, list(asked)
     )
     return found

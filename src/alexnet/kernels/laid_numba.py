@@ -2,8 +2,8 @@
 
 An image's maps come in planes of 32, pixel behind pixel, zeros around them: sixteen neighbours in a row are a tile,
 wherever they begin. Sixteen maps that are left over share a plane with those of the pixel to their right, and two of a
-kernel's columns are multiplied at once. (What is not finite there makes those products NaN: it reaches one pixel
-further than the kernels do.)
+kernel's columns are multiplied at once. (What is not finite there makes products NaN that it is no part of: those of
+the pixel to its left, which for the first of a line is the last of the one before.)
 """
 
 from functools import lru_cache
@@ -16,9 +16,8 @@ from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, bits, every
-from alexnet.kernels.memory_numba import bare, put, take
-from alexnet.kernels.pairs_numba import let_through
+from alexnet.kernels.lanes_numba import LANES, bits
+from alexnet.kernels.memory_numba import bare, let_through, put, take
 from alexnet.kernels.tiles_numba import AREA, BLOCK, DEPTH, PAIRS, TILE, interleaved
 
 
@@ -43,7 +42,9 @@ def kernels_in_tiles(weight: Tensor) -> Tensor:
     kernels, maps, size, _ = weight.shape
     steps = _steps(maps, size)
     tiles = weight.new_empty(kernels // BLOCK * len(steps) * 2 * AREA)
-    words = weight.permute(0, 2, 3, 1).reshape(kernels, -1).contiguous().view(torch.int32).numpy()
+    numbers = weight.permute(0, 2, 3, 1).reshape(kernels, -1).contiguous()
+    numbers = numbers.clone() if numbers.storage_offset() % 2 else numbers  # pairs of them are read as one
+    words = numbers.view(torch.int32).numpy()
     on_all_cores(_enter_kernels, kernels // BLOCK, words, tiles.view(torch.int32).numpy(), steps)
     return tiles
 
@@ -78,12 +79,12 @@ def _places(plane: int, whole: int, size: int) -> list[int]:
 
 
 @lru_cache(64)
-def laid_out(maps: int, size: int, height: int, width: int, pad: tuple[int, int]) -> tuple[Laid, NDArray[np.int64]]:
+def laid_out(maps: int, size: int, height: int, width: int, pad: int) -> tuple[Laid, NDArray[np.int64]]:
     """How images are laid out, and int64[steps]: where, from a pixel's own place, a step's numbers lie."""
     whole, left = divmod(maps, DEPTH)
-    line = width + max(pad)  # a line's zeros behind it are the next one's before
-    beyond = 2 * BLOCK  # pixels that are read behind the last
-    laid = Laid(whole + (left > 0), whole, line, (line * (height + sum(pad)) + beyond) * DEPTH, pad[0])
+    line = width + pad  # a line's zeros behind it are the next one's before
+    beyond = 2 * BLOCK + pad  # pixels that are read behind the last
+    laid = Laid(whole + (left > 0), whole, line, (line * (height + 2 * pad) + beyond) * DEPTH, pad)
     planes = range(laid.planes)
     places = [(plane, *divmod(place, size)) for plane in planes for place in _places(plane, whole, size)]
     return laid, np.array([plane * laid.size + (row * line + column) * DEPTH for plane, row, column in places])
@@ -116,10 +117,6 @@ def _enter_turned(first: int, last: int, weight: Any, tiles: Any, which: Any, gr
         for step in range(steps):
             for pair in range(PAIRS):
                 to = (block * steps + step) * AREA + pair * TILE
-                if which[step, pair] < 0:
-                    put(tiles, to, None, every(np.int32(0)))
-                    put(tiles, to + AREA // 2, None, every(np.int32(0)))
-                    continue
                 place, kernel = divmod(2 * which[step, pair], share)
                 at = ((group * share + kernel) * places + places - 1 - place) * maps + map_
                 for side in range(2):

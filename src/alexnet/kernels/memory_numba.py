@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm
-from alexnet.kernels.lanes_numba import LANES, Lanes, target_has
+from alexnet.kernels.lanes_numba import LANES, Lanes, every, target_has, where
 
 Floats = NDArray[Any]
 LINE = 64  # bytes that enter the cache together
@@ -234,3 +234,16 @@ def _soon(written: bool) -> Any:
 
 
 soon_read, soon_written = _soon(False), _soon(True)
+
+
+@compiled_part
+def let_through(x: Floats, above: Floats | None, at: int, ahead: int, left: int | None) -> Any:
+    """Sixteen numbers, and 0 where those of `above`, if it is there, are at or below 0. What is so far ahead is called
+    into the cache."""
+    soon_read(x, at + ahead)
+    own = take(x, at, left)
+    if above is None:
+        return own
+    soon_read(above, at + ahead)
+    zero = every(np.float32(0))
+    return where(take(above, at, left) <= zero, zero, own)

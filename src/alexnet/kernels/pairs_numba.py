@@ -3,23 +3,20 @@
 Rows of 13 leave most of that empty; two images with zeros between them fill it.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet.kernels.compiled import compiled, compiled_part
+from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
-from alexnet.kernels.lanes_numba import LANES, every, where
-from alexnet.kernels.memory_numba import Floats, lines, put, soon_read, soon_written, take
+from alexnet.kernels.lanes_numba import LANES, every
+from alexnet.kernels.memory_numba import Floats, let_through, lines, put, soon_written
 from alexnet.kernels.tiles_numba import DEPTH
 
 
-def fit(x: Tensor, size: int, pad: tuple[int, int]) -> bool:
+def pairs_fit(x: Tensor, size: int, pad: int) -> bool:
     """Whether two images fit into a row of tiles, and what they become is as wide as they are."""
-    as_wide = size % 2 == 1 and pad == (size // 2, size // 2)
-    return as_wide and len(x) % 2 == 0 and 2 * x.shape[3] + pad[0] <= DEPTH
+    return size == 2 * pad + 1 and len(x) % 2 == 0 and 2 * x.shape[3] + pad <= DEPTH
 
 
 def in_pairs(x: Tensor, above: Tensor | None, gap: int) -> Tensor:
@@ -49,16 +46,3 @@ def _pair(first: int, last: int, x: Floats, above: Floats | None, pairs: Floats,
                 for i in range(0, line, LANES):
                     soon_written(into, there + 2 * line + between + i)
                     put(into, there + i, line - i, let_through(given, above, at + i, line, line - i))
-
-
-@compiled_part
-def let_through(x: Floats, above: Floats | None, at: int, ahead: int, left: int | None) -> Any:
-    """Sixteen numbers, and 0 where those of `above`, if it is there, are at or below 0. What is so far ahead is called
-    into the cache."""
-    soon_read(x, at + ahead)
-    own = take(x, at, left)
-    if above is None:
-        return own
-    soon_read(above, at + ahead)
-    zero = every(np.float32(0))
-    return where(take(above, at, left) <= zero, zero, own)
