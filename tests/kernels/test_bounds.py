@@ -86,7 +86,7 @@ for count, kernels, height, width, size, pad, groups in SHAPES if there_are_tile
     x, bias = maps(3, count, height, width, kind=torch.bfloat16), torch.ones(kernels).bfloat16()
     weight = maps(kernels, count // groups, size, size, kind=torch.bfloat16)
     y = convolution_numba.forward(x, weight, bias, pad, groups, True)
-    if convolution_numba.fits_back(weight, pad, groups):
+    if convolution_numba.fits_back(weight, pad):
         convolution_numba.backward(y, y, weight, pad, groups)
 print("within")
 """
