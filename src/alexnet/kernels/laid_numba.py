@@ -18,7 +18,7 @@ from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, bits
 from alexnet.kernels.memory_numba import bare, let_through, put, take
-from alexnet.kernels.tiles_numba import AREA, BLOCK, DEPTH, PAIRS, TILE, interleaved
+from alexnet.kernels.tiles_numba import AREA, BLOCK, DEPTH, PAIRS, TILE, interleaved, turn
 
 
 class Laid(NamedTuple):
@@ -61,15 +61,14 @@ def turned_in_tiles(weight: Tensor, groups: int) -> Tensor:
 
 @lru_cache(64)
 def _steps(maps: int, size: int) -> NDArray[np.int64]:
-    """int64[steps, 16]: which pairs of a kernel's weights are multiplied in each step of a sum; -1: none."""
+    """int64[steps, 2]: where in a kernel the eight pairs of weights begin that are multiplied first in each step of a
+    sum, and the eight that are multiplied then; -1: none."""
     whole, found = maps // DEPTH, []
     for plane in range(-(-maps // DEPTH)):
         for place in _places(plane, whole, size):
-            first = (place * maps + plane * DEPTH) // 2
-            own = np.arange(first, first + PAIRS)
-            if plane == whole:
-                own[PAIRS // 2 :] = own[: PAIRS // 2] + maps // 2 if place % size + 1 < size else -1
-            found.append(own)
+            near = (place * maps + plane * DEPTH) // 2
+            beside = near + maps // 2 if place % size + 1 < size else -1
+            found.append((near, near + PAIRS // 2 if plane < whole else beside))
     return np.array(found)
 
 
@@ -93,15 +92,21 @@ def laid_out(maps: int, size: int, height: int, width: int, pad: int) -> tuple[L
 @compiled
 def _enter_kernels(first: int, last: int, words: Any, tiles: Any, which: Any) -> None:
     """The kernels' 32s from `first` to `last`, as columns: two tiles to a step."""
-    steps = which.shape[0]
+    steps, length, given = which.shape[0], words.shape[1], words.reshape(words.size)
+    square = np.zeros(TILE * PAIRS, np.int32)
     for block in range(first, last):
         for step in range(steps):
-            to = (block * steps + step) * AREA
-            for kernel in range(BLOCK):
-                at = to + kernel // TILE * (AREA // 2) + kernel % TILE
-                for pair in range(PAIRS):
-                    word = which[step, pair]
-                    tiles[at + pair * TILE] = words[block * BLOCK + kernel, word] if word >= 0 else np.int32(0)
+            near, far = which[step, 0], which[step, 1]
+            for side in range(2):
+                for kernel in range(TILE):
+                    at, to = (block * BLOCK + side * TILE + kernel) * length, kernel * PAIRS
+                    if far == near + PAIRS // 2:
+                        put(square, to, None, take(given, at + near))
+                    else:
+                        for pair in range(PAIRS // 2):
+                            square[to + pair] = given[at + near + pair]
+                            square[to + PAIRS // 2 + pair] = given[at + far + pair] if far >= 0 else np.int32(0)
+                turn(square, 0, tiles, ((block * steps + step) * 2 + side) * (AREA // 2))
 
 
 @compiled
@@ -117,7 +122,7 @@ def _enter_turned(first: int, last: int, weight: Any, tiles: Any, which: Any, gr
         for step in range(steps):
             for pair in range(PAIRS):
                 to = (block * steps + step) * AREA + pair * TILE
-                place, kernel = divmod(2 * which[step, pair], share)
+                place, kernel = divmod(2 * (which[step, 0] + pair), share)
                 at = ((group * share + kernel) * places + places - 1 - place) * maps + map_
                 for side in range(2):
                     here = at + side * TILE

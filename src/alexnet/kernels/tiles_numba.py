@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm
-from alexnet.kernels.lanes_numba import outside
+from alexnet.kernels.lanes_numba import LANES, outside
 
 TILE = 16  # rows of a tile, and columns of what products add to
 DEPTH = 32  # bf16 numbers of a row that are multiplied at once
@@ -119,6 +119,35 @@ def _moved(name: str) -> Any:
 
 # (tile, array, index of its first number, how many numbers its rows lie apart)
 tile_take, tile_put = _moved("tileloadd64"), _moved("tilestored64")
+
+
+@in_llvm
+def turn(_: Any, square: Any, first: Any, into: Any, to: Any) -> Any:
+    """Sixteen by sixteen int32, rows and columns exchanged, from an array's `first` on to another's `to` on."""
+
+    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(32), LANES)
+
+        def place(which: int, row: int) -> Any:
+            array = context.make_array(signature.args[which])(context, builder, given[which])
+            index = builder.add(given[which + 1], LONG(row * LANES))
+            return builder.bitcast(builder.gep(array.data, [index]), kind.as_pointer())
+
+        rows = [builder.load(place(0, row), align=4) for row in range(LANES)]
+        for step in (8, 4, 2, 1):
+            for row in (row for row in range(LANES) if not row & step):
+                one, other = rows[row], rows[row + step]
+                lanes = range(LANES)
+                near = [lane if not lane & step else LANES + lane - step for lane in lanes]
+                far = [lane + step if not lane & step else LANES + lane for lane in lanes]
+                for which, chosen in ((row, near), (row + step, far)):
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), chosen)
+                    rows[which] = builder.shuffle_vector(one, other, mask)
+        for row in range(LANES):
+            builder.store(rows[row], place(2, row), align=4)
+        return context.get_dummy_value()
+
+    return types.void(square, types.intp, into, types.intp), written_out
 
 
 @compiled_part
