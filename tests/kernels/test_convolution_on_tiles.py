@@ -9,6 +9,7 @@ from alexnet.kernels import convolution_numba, convolution_on_tiles
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
 from alexnet.kernels.convolution_on_tiles import OnTiles
+from alexnet.kernels.laid_numba import laid_out
 from alexnet.kernels.pairs_numba import in_pairs
 from alexnet.kernels.tiles_numba import there_are_tiles
 from gradients import Counted, assert_near, numbers, with_gradients
@@ -73,6 +74,22 @@ def test_on_tiles_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, ca
     assert_near(own, with_gradients(plainly, given, torch.float64), BOUND)
     assert calls == [1]
     assert own[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("pad", [0, 1, 2, 100])
+@pytest.mark.parametrize("size", [1, 3, 5, 40])
+def test_no_tile_is_read_from_beyond_an_images_planes(size, pad):
+    """By arithmetic, of what compiled code makes room for itself: nothing could stand guard there."""
+    sides = [side for side in (*range(1, 70), 130, 227) if side + 2 * pad >= size]
+    for maps in (16, 32, 48):
+        for side in sides:
+            laid, offsets = laid_out(maps, size, size + 2, side, pad)
+            rows, columns = 3 + 2 * pad, side + 2 * pad - size + 1
+            pixels = convolution_numba.pixels_of_a_tile(columns)
+            wide = columns if columns <= 16 else 2 * pixels
+            last = (rows - 1) * laid.width + (columns - 1) // wide * wide + wide - 1
+            within_its_plane = offsets % laid.size
+            assert within_its_plane.max() + (last + 1) * 32 <= laid.size
 
 
 @tiles

@@ -23,9 +23,9 @@ def way(x: Tensor) -> Way:
     """
     if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
         return "plain"
-    if (
-        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    ):  # no public ways to ask
+    # There is no public way to ask for either.
+    as_a_function, forwards = torch._C._functorch.peek_interpreter_stack(), forward_ad._current_level
+    if as_a_function is not None or forwards >= 0:
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"

@@ -56,7 +56,8 @@ class Result(NamedTuple):
 
 
 def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool:
-    """Whether tiles can compute it: square kernels in 32s, over maps in 16s, that have places; images for all cores."""
+    """Whether tiles can convolve float[N, C, H, W] with float[K, C / groups, size, size] and float[K]: square kernels
+    in 32s, over maps in 16s, that have places; images for all cores."""
     (kernels, maps, size, other), sides = weight.shape, x.shape[2:]
     ours = size == other and x.shape[1] == maps * groups and len(bias) == kernels > 0
     places = min(sides) > 0 and min(sides) + 2 * pad >= size and len(x) >= 2 * torch.get_num_threads()
@@ -76,14 +77,18 @@ def fits_back(weight: Tensor, pad: int) -> bool:
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rectified: bool) -> Tensor:
-    """bf16[N, C, H, W], bf16[K, C / groups, size, size], bf16[K] -> bf16[N, K, H', W'], channels last."""
+    """bf16[N, C, H, W], bf16[K, C / groups, size, size], bf16[K] -> bf16[N, K, H', W'], channels last.
+
+    pad   lines of zeros on every side. Section 3.5, with the rectifier of 3.1 if it is `rectified`; for what `fits`.
+    """
     return _product(x, None, kernels_in_tiles(weight), bias.contiguous(), weight.shape[1], weight.shape[2], pad, groups,
                     rectified)  # fmt: skip
 
 
 def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int) -> Tensor:
     """bf16[N, K, H', W'], and the output if a rectifier is behind it -> bf16[N, C, H, W], channels last: the gradient
-    of what went in. It is a convolution of `g` with the kernels turned around, maps and kernels exchanged."""
+    of what went in, for what `fits_back`. It is a convolution of `g` with the kernels turned around, maps and kernels
+    exchanged."""
     kernels, maps, size, _ = weight.shape
     tiles, nothing = turned_in_tiles(weight, groups), weight.new_zeros(groups * maps)
     return _product(g, y, tiles, nothing, kernels // groups, size, size - 1 - pad, groups, False)
@@ -97,14 +102,18 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: i
     rows, columns = (side + 2 * pad - size + 1 for side in sides)
     result = torch.empty((images, len(bias), rows, columns), dtype=x.dtype, memory_format=torch.channels_last)
     laid, offsets = laid_out(maps, size, sides[0], sides[1], pad)
-    in_pairs = columns <= TILE
-    of_a_tile = columns if in_pairs else -(-columns // (2 * -(-columns // BLOCK)))
+    in_pairs, of_a_tile = columns <= TILE, pixels_of_a_tile(columns)
     share = -(-images // 2) if in_pairs else images
     above = None if y is None else lines(y).reshape(-1)
     arrays = lines(x), above, bare(factors), bare(bias), lines(result)
     on_all_cores(_forward, share, *arrays, laid, offsets, tile_shapes(of_a_tile), 1 + in_pairs, of_a_tile, groups,
                  rectified or None)  # fmt: skip
     return result
+
+
+def pixels_of_a_tile(columns: int) -> int:
+    """How many of a row's pixels a tile holds: all, or as few as fill the rows' tiles, two at a time, most evenly."""
+    return columns if columns <= TILE else -(-columns // (2 * -(-columns // BLOCK)))
 
 
 @compiled

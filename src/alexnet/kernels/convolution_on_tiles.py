@@ -17,7 +17,9 @@ class OnTiles(torch.autograd.Function):
     """bf16[N, C, H, W], bf16[K, C / groups, size, size], bf16[K] -> bf16[N, K, H', W'], channels last.
 
     pad         lines of zeros before and behind the rows and the columns
-    rectified   max(0, what comes of it), in which NaN stays
+    rectified   max(0, what comes of it), in which NaN stays (section 3.1)
+
+    Section 3.5, for what `convolution_numba.fits`: nothing looks again. Its gradients can be differentiated.
 
     (oneDNN's own rectifier makes 0 of what is not a number: nobody would see that a run has failed.)
     """

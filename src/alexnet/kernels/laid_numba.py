@@ -38,7 +38,8 @@ class Laid(NamedTuple):
 
 
 def kernels_in_tiles(weight: Tensor) -> Tensor:
-    """bf16[K, C / groups, size, size] -> each 32 kernels' steps, two tiles of columns to a step."""
+    """bf16[K, C / groups, size, size] -> bf16[K / 32 * steps * 2 * 512]: each 32 kernels' steps, two tiles of columns
+    to a step (section 3.5). K is a multiple of 32, C / groups of 16."""
     kernels, maps, size, _ = weight.shape
     steps = _steps(maps, size)
     tiles = weight.new_empty(kernels // BLOCK * len(steps) * 2 * AREA)
@@ -50,7 +51,8 @@ def kernels_in_tiles(weight: Tensor) -> Tensor:
 
 
 def turned_in_tiles(weight: Tensor, groups: int) -> Tensor:
-    """The same of kernels turned by half a turn, maps and kernels exchanged."""
+    """The same of kernels turned by half a turn, maps and kernels exchanged; K / groups, too, is a multiple of 32,
+    and so is C / groups."""
     kernels, maps, size, _ = weight.shape
     steps = _steps(kernels // groups, size)
     tiles = weight.new_empty(groups * maps // BLOCK * len(steps) * 2 * AREA)
@@ -79,7 +81,8 @@ def _places(plane: int, whole: int, size: int) -> list[int]:
 
 @lru_cache(64)
 def laid_out(maps: int, size: int, height: int, width: int, pad: int) -> tuple[Laid, NDArray[np.int64]]:
-    """How images are laid out, and int64[steps]: where, from a pixel's own place, a step's numbers lie."""
+    """How images of so many maps to a group, height and width are laid out, with `pad` zeros around, for square kernels
+    of `size`; and int64[steps]: where, from a pixel's own place, a step's numbers lie."""
     whole, left = divmod(maps, DEPTH)
     line = width + pad  # a line's zeros behind it are the next one's before
     beyond = 2 * BLOCK + pad  # pixels that are read behind the last
@@ -106,7 +109,7 @@ def _enter_kernels(first: int, last: int, words: Any, tiles: Any, which: Any) ->
                         for pair in range(PAIRS // 2):
                             square[to + pair] = given[at + near + pair]
                             square[to + PAIRS // 2 + pair] = given[at + far + pair] if far >= 0 else np.int32(0)
-                turn(square, 0, tiles, ((block * steps + step) * 2 + side) * (AREA // 2))
+                turn(square, tiles, ((block * steps + step) * 2 + side) * (AREA // 2))
 
 
 @compiled

@@ -15,13 +15,13 @@ from alexnet.kernels.tiles_numba import DEPTH
 
 
 def pairs_fit(x: Tensor, size: int, pad: int) -> bool:
-    """Whether two images fit into a row of tiles, and what they become is as wide as they are."""
+    """Whether two images, float[N, C, H, W], fit into a row of tiles, and kernels of `size` leave them as wide."""
     return size == 2 * pad + 1 and len(x) % 2 == 0 and 2 * x.shape[3] + pad <= DEPTH
 
 
 def in_pairs(x: Tensor, above: Tensor | None, gap: int) -> Tensor:
-    """float[2 N, C, H, W] -> float[N, C, H, W + gap + W], channels last, and 0 where `above`, if there is one, is not
-    above 0."""
+    """float[2 N, C, H, W] -> float[N, C, H, W + gap + W], channels last, `gap` columns of zeros between; and 0
+    where `above`, of x's shape and kind, if there is one, is at or below 0."""
     images, maps, height, width = x.shape
     pairs = torch.empty(images // 2, height, 2 * width + gap, maps, dtype=x.dtype).permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)

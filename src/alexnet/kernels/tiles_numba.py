@@ -40,7 +40,7 @@ def there_are_tiles() -> bool:
 
 @lru_cache(None)
 def tile_shapes(rows: int) -> Any:
-    """The unit's configuration: tiles 0 to 5 have so many rows, 6 and 7, which hold columns, sixteen; 64 bytes each."""
+    """The unit's configuration, uint8[64]: tiles 0 to 5 have so many rows, 6 and 7, for columns, 16; of 64 bytes."""
     words = np.zeros(64, np.uint8)
     words[0] = 1
     words[16:32:2], words[48:54], words[54:56] = 64, rows, TILE
@@ -122,18 +122,18 @@ tile_take, tile_put = _moved("tileloadd64"), _moved("tilestored64")
 
 
 @in_llvm
-def turn(_: Any, square: Any, first: Any, into: Any, to: Any) -> Any:
-    """Sixteen by sixteen int32, rows and columns exchanged, from an array's `first` on to another's `to` on."""
+def turn(_: Any, square: Any, into: Any, to: Any) -> Any:
+    """int32[256], sixteen rows of sixteen: their rows and columns exchanged, to another array from `to` on."""
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         kind = ir.VectorType(ir.IntType(32), LANES)
 
-        def place(which: int, row: int) -> Any:
-            array = context.make_array(signature.args[which])(context, builder, given[which])
-            index = builder.add(given[which + 1], LONG(row * LANES))
-            return builder.bitcast(builder.gep(array.data, [index]), kind.as_pointer())
+        def place(which: int, first: Any, row: int) -> Any:
+            index = builder.add(first, LONG(row * LANES))
+            there = _bytes_at(context, builder, signature.args[which], given[which], index)
+            return builder.bitcast(there, kind.as_pointer())
 
-        rows = [builder.load(place(0, row), align=4) for row in range(LANES)]
+        rows = [builder.load(place(0, LONG(0), row), align=4) for row in range(LANES)]
         for step in (8, 4, 2, 1):
             for row in (row for row in range(LANES) if not row & step):
                 one, other = rows[row], rows[row + step]
@@ -144,10 +144,10 @@ def turn(_: Any, square: Any, first: Any, into: Any, to: Any) -> Any:
                     mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), chosen)
                     rows[which] = builder.shuffle_vector(one, other, mask)
         for row in range(LANES):
-            builder.store(rows[row], place(2, row), align=4)
+            builder.store(rows[row], place(1, given[2], row), align=4)
         return context.get_dummy_value()
 
-    return types.void(square, types.intp, into, types.intp), written_out
+    return types.void(square, into, types.intp), written_out
 
 
 @compiled_part
