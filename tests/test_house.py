@@ -26,7 +26,10 @@ FLOORS = (
 LEVEL = {room: len(FLOORS) - number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 # An outside library: the files, or the room (with a slash), that may import it.
-COMPILERS = tuple(f"kernels/{name}.py" for name in ("compiled", "lanes_numba", "memory_numba", "tiles_numba"))
+COMPILERS = tuple(
+    f"kernels/{name}.py"
+    for name in ("compiled", "lanes_numba", "memory_numba", "products_numba", "separable_numba", "tiles_numba")
+)
 DOORS = {
     "argparse": ("command_line/words.py",),
     "PIL": ("data/decode.py", "report/"),

@@ -12,7 +12,7 @@ ALL = """
 import ctypes, mmap, sys
 import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
-from alexnet.kernels import update_rule, within_map_numba
+from alexnet.kernels import update_rule, winograd_numba, winograd_weights_numba, within_map_numba
 from alexnet.kernels.after_convolution import Following
 from alexnet.kernels.memory_numba import bare, lines
 from alexnet.kernels.norm_numba import norm_of
@@ -76,7 +76,7 @@ def fenced_in(kernel, count, *given):
         if isinstance(each, np.ndarray) and each.flags.writeable:
             each[...] = own
 
-for module in (convolution_numba, laid_numba, pairs_numba):
+for module in (convolution_numba, laid_numba, pairs_numba, winograd_numba, winograd_weights_numba):
     module.on_all_cores = fenced_in
 for kind in (torch.bfloat16, torch.float32):
     for count, gap in ((16, 1), (5, 2)):
@@ -88,6 +88,15 @@ for count, kernels, height, width, size, pad, groups in SHAPES if there_are_tile
     y = convolution_numba.forward(x, weight, bias, pad, groups, True)
     if convolution_numba.fits_back(weight, pad):
         convolution_numba.backward(y, y, weight, pad, groups)
+for count, kernels, height, width, size, pad, groups in (*SHAPES, (32, 64, 2, 30, 3, 2, 1), (96, 96, 1, 1, 5, 4, 3)):
+    for images in (3, 9):
+        x, bias = maps(images, count, height, width, kind=torch.float32), torch.ones(kernels)
+        weight = maps(kernels, count // groups, size, size, kind=torch.float32)
+        assert winograd_numba.fits(x, weight, bias, pad, groups)
+        y = winograd_numba.forward(x, weight, bias, pad, groups, True)
+        if winograd_numba.fits_back(weight, pad):
+            winograd_numba.backward(y, y, weight, pad, groups)
+        winograd_weights_numba.weights(x, y, y, size, pad, groups)
 print("within")
 """
 

@@ -8,9 +8,9 @@ from alexnet.kernels import convolution as module
 from alexnet.kernels import convolution_numba, convolution_on_tiles
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
-from alexnet.kernels.convolution_on_tiles import OnTiles
 from alexnet.kernels.laid_numba import laid_out
 from alexnet.kernels.pairs_numba import in_pairs
+from alexnet.kernels.stride_one import StrideOne
 from alexnet.kernels.tiles_numba import there_are_tiles
 from gradients import Counted, assert_near, numbers, with_gradients
 
@@ -38,6 +38,10 @@ CASES = {  # images, maps, kernels, height, width, size, pad, groups
 }
 
 
+def on_tiles(*given):
+    return StrideOne.apply(convolution_on_tiles, *given)
+
+
 def given_for(case):
     images, maps, kernels, height, width, size, _, groups = case
     x = numbers(images, maps, height, width)
@@ -48,7 +52,7 @@ def given_for(case):
 
 @pytest.fixture
 def whatever_it_is_worth(monkeypatch):
-    monkeypatch.setattr(module, "worth_it", lambda *_: True)
+    monkeypatch.setattr(convolution_on_tiles, "worth_it", lambda *_: True)
 
 
 @tiles
@@ -59,7 +63,7 @@ def test_on_tiles_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, ca
     *_, pad, groups = case
     given, calls = given_for(case), []
     monkeypatch.setattr(
-        module, "OnTiles", type("Seen", (OnTiles,), {"apply": lambda *of: calls.append(1) or OnTiles.apply(*of)})
+        module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(1) or StrideOne.apply(*of)})
     )
 
     def ours(x, weight, bias):
@@ -97,7 +101,7 @@ def test_whole_numbers_come_out_exactly():
     """Sums of products below 2^24 are exact in float32, and multiples of 2 below 512 in bf16."""
     x, weight, bias = (numbers(*shape).sign() for shape in ((4, 48, 7, 9), (32, 48, 3, 3), (32,)))
     exact = F.conv2d(x, weight, bias, padding=1)
-    own = OnTiles.apply(x.to(HALF), weight.to(HALF), bias.to(HALF), 1, 1, False)
+    own = on_tiles(x.to(HALF), weight.to(HALF), bias.to(HALF), 1, 1, False)
     assert exact.abs().max() < 256
     assert torch.equal(own.double(), exact)
 
@@ -109,7 +113,7 @@ def test_whole_numbers_come_out_exactly():
 def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_one_pixel(column, further):
     x, weight, bias = given_for((4, 48, 32, 9, 9, 3, 1, 1))
     x[1, 40, 4, column] = torch.nan
-    found = OnTiles.apply(x, weight, bias, 1, 1, True).isnan()
+    found = on_tiles(x, weight, bias, 1, 1, True).isnan()
     near = found[1, :, 3:6, max(0, column - 1) : column + 2]
     assert near.all()
     near[...] = False
@@ -174,7 +178,7 @@ def test_it_is_differentiated_forwards():
 )
 def test_tiles_compute_what_is_worth_laying_out(monkeypatch, shape, kernels, size, pad, worth):
     calls = []
-    monkeypatch.setattr(module, "OnTiles", type("Seen", (), {"apply": lambda *_: calls.append(1)}))
+    monkeypatch.setattr(module, "StrideOne", type("Seen", (), {"apply": lambda *_: calls.append(1)}))
     x, weight = torch.zeros(shape, dtype=HALF), torch.zeros(kernels, shape[1], size, size, dtype=HALF)
     convolution(x, weight, torch.zeros(kernels, dtype=HALF), stride=1, pad=(pad, pad), groups=1)
     assert calls == [1] * worth
@@ -185,7 +189,7 @@ def test_any_number_of_threads_gives_the_same():
     given, before, results = given_for(CASES["more than are laid out together"]), torch.get_num_threads(), []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
-        results.append(with_gradients(lambda *of: OnTiles.apply(*of, 1, 1, True), given, HALF)[:2])
+        results.append(with_gradients(lambda *of: on_tiles(*of, 1, 1, True), given, HALF)[:2])
         torch.set_num_threads(before)
     for own in results[1:]:
         assert all(torch.equal(one, other) for one, other in zip(own, results[0], strict=True))
@@ -193,12 +197,12 @@ def test_any_number_of_threads_gives_the_same():
 
 @tiles
 def test_only_the_gradients_that_are_asked_for_are_computed(monkeypatch):
-    backward, seen = convolution_numba.backward, []
-    monkeypatch.setattr(convolution_numba, "backward", lambda *of: seen.append(1) or backward(*of))
+    backward, seen = convolution_on_tiles.backward, []
+    monkeypatch.setattr(convolution_on_tiles, "backward", lambda *of: seen.append(1) or backward(*of))
     given = given_for(CASES["conv3"])
     for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
         leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        result = OnTiles.apply(*leaves, 1, 1, False).sum()
+        result = on_tiles(*leaves, 1, 1, False).sum()
         seen.clear()
         with Counted() as counted:
             result.backward()
@@ -217,7 +221,7 @@ def test_its_gradient_is_differentiated_again(case):
         first = torch.autograd.grad(compute(*given).square().mean(), given, create_graph=True)
         return torch.autograd.grad(sum(each.square().mean() for each in first), given)
 
-    ours = of_gradients(lambda *of: OnTiles.apply(*of, pad, groups, False), HALF)
+    ours = of_gradients(lambda *of: on_tiles(*of, pad, groups, False), HALF)
     assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 2**-5)
 
 
@@ -234,7 +238,7 @@ def test_its_gradient_is_differentiated_again(case):
     ],
 )
 def test_what_does_not_fit_is_pytorchs(monkeypatch, kind, shape, kernels, why):
-    monkeypatch.setattr(module, "OnTiles", None)
+    monkeypatch.setattr(module, "StrideOne", None)
     x, weight = numbers(*shape).to(kind), numbers(kernels, shape[1], 3, 3, seed=1).to(kind)
     bias = numbers(kernels).to(kind)
     try:
@@ -265,6 +269,6 @@ def test_images_in_pairs_have_the_same_weights_gradient(monkeypatch):
     for case in ("conv3", "an odd number of images", "a tile and one pixel"):
         laid.clear()
         given = given_for(CASES[case])
-        own = with_gradients(lambda *of: OnTiles.apply(*of, 1, 1, False), given, HALF)
+        own = with_gradients(lambda *of: on_tiles(*of, 1, 1, False), given, HALF)
         assert_near(own, with_gradients(lambda *of: F.conv2d(*of, padding=1), given, torch.float64), BOUND)
         assert [each.shape[3] for each in laid] == ([27, 27] if case == "conv3" else [])

@@ -23,6 +23,11 @@ except Exception:  # missing, or broken in one of the many ways of a compiler: e
     FunctionCache, AVAILABLE = object, False
 
 
+def processor_has(feature: str) -> bool:
+    """Whether code is compiled for processors that have it, as LLVM names it: `avx512f`."""
+    return AVAILABLE and f"+{feature}" in str(numba.config.CPU_FEATURES).split(",")
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code that runs beside other threads; the function itself without Numba."""
     return _compiled(function, no_cpython_wrapper=False)

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alexnet.kernels import convolution_at_points, convolution_on_tiles
 from alexnet.kernels.choice import ON_CPU, kind_of_products, way
-from alexnet.kernels.convolution_numba import fits, worth_it
-from alexnet.kernels.convolution_on_tiles import OnTiles
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
+from alexnet.kernels.stride_one import StrideOne
+from alexnet.kernels.winograd_numba import SEVERAL, SIZES
 
 FEW = 4  # maps, at most, that come in blocks
 HALF = (torch.bfloat16, torch.float16)
+FORMS = {torch.bfloat16: convolution_on_tiles, torch.float32: convolution_at_points}
 
 
 def convolution(
@@ -29,12 +31,13 @@ def convolution(
     kind, (before, behind) = kind_of_products(x), pad
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
-        if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight)):
+        if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight) or _filtered(x, kind, size)):
             x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
             stride, pad, before, behind = 1, (0, 0), 0, 0
-        tiles = half and stride == 1 and before == behind and worth_it(x, weight, before)
-        if tiles and fits(x, weight, bias, before, groups):
-            found: Tensor = OnTiles.apply(x.to(kind), weight.to(kind), bias.to(kind), before, groups, rectified)
+        form = FORMS.get(kind) if stride == 1 and before == behind else None
+        if form and form.fits(x, weight, bias, before, groups) and form.worth_it(x, weight, before):
+            given = x.to(kind), weight.to(kind), bias.to(kind)
+            found: Tensor = StrideOne.apply(form, *given, before, groups, rectified)
             return found
     if way(x) == "triton" and len(x) > 0:
         parts = towers_of_convolution((x,), weight, stride=stride, pad=pad, groups=groups)
@@ -94,3 +97,8 @@ def _in_blocks(x: Tensor, weight: Tensor, stride: int, pad: tuple[int, int], gro
 def _learns(weight: Tensor) -> bool:
     """Whether the weights' gradient will be asked for: in float32 it alone is faster over blocks."""
     return torch.is_grad_enabled() and weight.requires_grad
+
+
+def _filtered(x: Tensor, kind: torch.dtype, size: int) -> bool:
+    """Whether minimal filtering goes on from the blocks: so few numbers for so many kernels are faster that way."""
+    return kind == torch.float32 and len(x) >= SEVERAL and -(-size // SIDE) in SIZES

@@ -13,6 +13,7 @@ from typing import Any
 from alexnet.kernels.compiled import AVAILABLE, in_llvm
 
 LANES = 16
+ONCE = {"flags": ("contract",)}  # a product and a sum may be rounded once, as in all compiled code
 Lanes: Any
 
 if AVAILABLE:
@@ -45,7 +46,7 @@ else:
     Lanes = None
 
 
-def _every(builder: Any, value: Any) -> Any:
+def every_lane(builder: Any, value: Any) -> Any:
     """A vector of one number; vectors as they are."""
     if isinstance(value.type, ir.VectorType):
         return value
@@ -59,7 +60,7 @@ def where(_: Any, truth: Any, one: Any, other: Any) -> Any:
     """Sixteen choices between one and the other, either of which may be a single number."""
     lanes = one if isinstance(one, Lanes) else other
     return lanes(truth, one, other), lambda context, builder, signature, given: builder.select(
-        given[0], *(_every(builder, each) for each in given[1:])
+        given[0], *(every_lane(builder, each) for each in given[1:])
     )
 
 
@@ -75,7 +76,7 @@ def beside(_: Any, one: Any, other: Any, first: Any) -> Any:
 @in_llvm
 def every(_: Any, number: Any) -> Any:
     """Sixteen times the same."""
-    return Lanes(number)(number), lambda context, builder, signature, given: _every(builder, given[0])
+    return Lanes(number)(number), lambda context, builder, signature, given: every_lane(builder, given[0])
 
 
 def _seen_as(kind: str) -> Any:
@@ -111,9 +112,9 @@ def rough_root(_: Any, lanes: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         if not target_has(context, "avx512f"):
             return given[0]  # in a branch that is not taken
-        kind, every_lane = given[0].type, ir.IntType(LANES)(-1)
-        function = ir.FunctionType(kind, [kind, kind, every_lane.type])
-        return builder.call(outside(builder, "llvm.x86.avx512.rsqrt14.ps.512", function), [*given, *given, every_lane])
+        kind, mask = given[0].type, ir.IntType(LANES)(-1)
+        function = ir.FunctionType(kind, [kind, kind, mask.type])
+        return builder.call(outside(builder, "llvm.x86.avx512.rsqrt14.ps.512", function), [*given, *given, mask])
 
     return lanes(lanes), written_out
 
@@ -140,7 +141,7 @@ def _operator(function: Any, floats: Any, integers: Any = None, truth: bool = Fa
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         whole = lanes_of(signature.args).number in (types.int32, types.boolean)
-        return (integers if whole else floats)(builder, *(_every(builder, side) for side in given))
+        return (integers if whole else floats)(builder, *(every_lane(builder, side) for side in given))
 
     type_callable(function)(typed)
     for sides in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
@@ -163,9 +164,8 @@ def _compared(sign: str) -> tuple[Any, Any]:
 
 
 if AVAILABLE:
-    together = {"flags": ("contract",)}  # a product and a sum may be rounded once, as in all compiled code
     for name in ("add", "sub", "mul"):
-        floats = partial(getattr(ir.IRBuilder, f"f{name}"), **together)
+        floats = partial(getattr(ir.IRBuilder, f"f{name}"), **ONCE)
         _operator(getattr(operator, name), floats, getattr(ir.IRBuilder, name))
     _operator(operator.truediv, ir.IRBuilder.fdiv)
     _operator(operator.pow, _power)

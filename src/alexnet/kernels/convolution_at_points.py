@@ -1,0 +1,20 @@
+"""A convolution of stride 1 in float32 by minimal filtering: a form for `stride_one.py`."""
+
+from torch import Tensor
+
+from alexnet.kernels.plain_convolution import gradients, masked
+from alexnet.kernels.winograd_numba import backward, fits, fits_back, forward, worth_it
+from alexnet.kernels.winograd_weights_numba import weights
+
+__all__ = ["backward", "fits", "fits_back", "forward", "of_weights", "worth_it"]
+
+
+def of_weights(
+    g: Tensor, y: Tensor | None, x: Tensor, weight: Tensor, pad: int, groups: int, asked: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """float32[N, K, H', W'], the output if a rectifier is behind it, float32[N, C, H, W] -> what is asked for of
+    float32[K, C / groups, size, size] and float32[K], the gradients of weights and biases."""
+    if not asked[0]:
+        return None, gradients(masked(g, y), x, weight, pad, groups, (False, False, True))[2]
+    by_weight, by_bias = weights(x, g, y, weight.shape[-1], pad, groups)
+    return by_weight, by_bias if asked[1] else None

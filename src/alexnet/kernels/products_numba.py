@@ -1,0 +1,86 @@
+"""A block of a matrix product, kept in registers from the first to the last term of its sums.
+
+Compilers keep a few sums at a time; as fast as the processor multiplies goes only what fills its registers. Each sum
+grows term by term in order, whoever computes it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from alexnet.kernels.compiled import AVAILABLE, in_llvm
+from alexnet.kernels.lanes_numba import LANES, ONCE, every_lane
+
+if AVAILABLE:
+    from llvmlite import ir
+    from numba import types
+
+    WORD = ir.IntType(64)
+    VECTOR = ir.VectorType(ir.FloatType(), LANES)
+
+
+def block_of_sums(rows: int, vectors: int) -> Any:
+    """What compiled code calls for a block of `rows` times 16 * `vectors` sums:
+
+    `(x, at, between, step, y, first, width, count, sums, to, apart, added)`: sums[to + i * apart + j] becomes, or grows
+    by if `added` is not None, x[at + i * between + k * step] * y[first + k * width + j], summed over k below `count`,
+    of which there is at least one. All are flat arrays of float32, and nobody looks whether an index is within them.
+    """
+
+    def typed(_: Any, x: Any, at: Any, between: Any, step: Any, y: Any, first: Any, width: Any, count: Any, sums: Any,
+              to: Any, apart: Any, added: Any) -> Any:  # fmt: skip
+        number = types.intp
+        given = x, number, number, number, y, number, number, number, sums, number, number, added
+        return types.void(*given), _written(rows, vectors)
+
+    return in_llvm(typed)
+
+
+def _written(rows: int, vectors: int) -> Callable[..., Any]:
+    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        def numbers_of(i: int) -> Any:
+            return context.make_array(signature.args[i])(context, builder, given[i]).data
+
+        _, at, between, step, _, first, width, count, _, to, apart, _ = given
+        row_of_x = [_there(builder, numbers_of(0), at, between, i) for i in range(rows)]
+        row_of_sums = [_there(builder, numbers_of(8), to, apart, i) for i in range(rows)]
+        places = [_vector(builder, row, WORD(LANES * j)) for row in row_of_sums for j in range(vectors)]
+        y = builder.gep(numbers_of(4), [first])
+        anew = isinstance(signature.args[11], types.NoneType)
+
+        before, terms, behind = builder.block, *(builder.append_basic_block() for _ in range(2))
+        builder.branch(terms)
+        builder.position_at_end(terms)
+        term, of_x, of_y = (builder.phi(WORD) for _ in range(3))
+        sums = [builder.phi(VECTOR) for _ in places]
+        parts = [builder.add(of_y, WORD(LANES * j)) for j in range(vectors)]
+        column = [builder.load(_vector(builder, y, part), align=4) for part in parts]
+        grown = []
+        for i, row in enumerate(row_of_x):
+            own = every_lane(builder, builder.load(builder.gep(row, [of_x]), align=4))
+            for j, other in enumerate(column):
+                product = builder.fmul(own, other, **ONCE)
+                grown.append(builder.fadd(product, sums[i * vectors + j], **ONCE))
+        following = [builder.add(each, by) for each, by in ((term, WORD(1)), (of_x, step), (of_y, width))]
+        begun = *[WORD(0)] * 3, *[ir.Constant(VECTOR, None)] * len(sums)
+        carried = zip((term, of_x, of_y, *sums), begun, (*following, *grown), strict=True)
+        for value, first_of_all, then in carried:
+            value.add_incoming(first_of_all, before)
+            value.add_incoming(then, terms)
+        builder.cbranch(builder.icmp_signed("<", following[0], count), terms, behind)
+
+        builder.position_at_end(behind)
+        for place, value in zip(places, grown, strict=True):
+            whole = value if anew else builder.fadd(builder.load(place, align=4), value)
+            builder.store(whole, place, align=4)
+        return context.get_dummy_value()
+
+    return written_out
+
+
+def _there(builder: Any, numbers: Any, at: Any, apart: Any, times: int) -> Any:
+    """A pointer to numbers[at + times * apart]."""
+    return builder.gep(numbers, [builder.add(at, builder.mul(apart, WORD(times)))])
+
+
+def _vector(builder: Any, numbers: Any, index: Any) -> Any:
+    return builder.bitcast(builder.gep(numbers, [index]), VECTOR.as_pointer())

@@ -1,0 +1,193 @@
+"""A convolution of stride 1 in float32 by minimal filtering (`points.py`), with bias and rectifier.
+
+Some squares (`mosaic_numba.py`) are taken to their 36 points; at each point the products' sums over the maps are a
+matrix product (`products_numba.py`), and what comes of it is taken back. All that fits in the cache.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.kernels.compiled import compiled, compiled_part, processor_has
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.lanes_numba import LANES, every, where
+from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
+from alexnet.kernels.mosaic_numba import SIDE, Mosaic, gather, mosaic, where_it_is
+from alexnet.kernels.points import POINTS, kernel_at_points, pixels_at_points, results_at_points
+from alexnet.kernels.products_numba import block_of_sums
+from alexnet.kernels.separable_numba import separable
+
+SIZES = 3, 5  # of kernels
+SEVERAL = 8  # images, at least, that are laid side by side
+ENOUGH = 48  # maps, and kernels for each of them
+ABOUT = 50  # squares that are multiplied together
+# How many vectors of sums a processor's registers hold, for so many squares; and how many kernels all products fit.
+ROWS, WIDTHS, KERNELS = (7, (4, 3, 2), 32) if processor_has("avx512f") else (6, (1, 1, 1), 16)
+
+to_points = separable(pixels_at_points())
+results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
+kernel3, kernel5 = (separable(kernel_at_points(size)) for size in SIZES)
+wide_sums, narrower_sums, narrowest_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
+
+
+def vectors_of(kernels: int) -> int:
+    """How many vectors of them are multiplied together; 0: they are not so many that it fits."""
+    return next((vectors for vectors in WIDTHS if kernels % (LANES * vectors) == 0), 0)
+
+
+def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool:
+    """Whether minimal filtering can convolve float[N, C, H, W] with float[K, C / groups, size, size] and float[K]:
+    kernels of 3 or 5 in 32s (16s), over maps in 16s, that have places."""
+    (kernels, maps, size, other), sides = weight.shape, x.shape[2:]
+    ours = size == other and size in SIZES and x.shape[1] == maps * groups and len(bias) == kernels > 0
+    places = min(sides) > 0 and min(sides) + 2 * pad >= size and pad < size
+    return ours and places and maps > 0 == maps % LANES == kernels % (KERNELS * groups)
+
+
+def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
+    """Whether it gains more than going to the points and back takes: enough images and maps, and squares that are full
+    enough to make half of the products do."""
+    kernels, maps, size, _ = weight.shape
+    if len(x) < SEVERAL or min(kernels * maps // x.shape[1], maps) < ENOUGH:
+        return False
+    cut = mosaic(*x.shape[2:], size, pad, True)
+    height, width = (side + 2 * pad - size + 1 for side in x.shape[2:])
+    return 2 * cut.rows * cut.columns * POINTS <= cut.across**2 * height * width * size * size
+
+
+def fits_back(weight: Tensor, pad: int) -> bool:
+    """Whether it can compute its gradient for what went in: maps in whole vectors."""
+    return vectors_of(weight.shape[1]) > 0
+
+
+def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rectified: bool) -> Tensor:
+    """float32[N, C, H, W], float32[K, C / groups, size, size], float32[K] -> float32[N, K, H', W'], channels last.
+
+    pad   lines of zeros on every side. Section 3.5, with the rectifier of 3.1 if it is `rectified`; for what `fits`.
+    """
+    factors = _at_points(weight.permute(2, 3, 1, 0), len(weight) // groups)
+    return _product(x, None, factors, bias.contiguous(), weight.shape[2], pad, groups, rectified)
+
+
+def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int) -> Tensor:
+    """float32[N, K, H', W'], and the output if a rectifier is behind it -> float32[N, C, H, W], channels last: the
+    gradient of what went in, for what `fits_back`. It is a convolution of `g` with the kernels turned around, maps and
+    kernels exchanged."""
+    maps, size = weight.shape[1:3]
+    turned = weight.unflatten(0, (groups, -1)).flip(3, 4).permute(3, 4, 1, 0, 2).flatten(3)
+    factors, nothing = _at_points(turned, maps), weight.new_zeros(groups * maps)
+    return _product(g, y, factors, nothing, size, size - 1 - pad, groups, False)
+
+
+def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
+    """float32[size, size, C / groups, K] -> float32[K / several, 36, C / groups, several]: kernels at the points."""
+    _, _, maps, kernels = weight.shape
+    several = LANES * vectors_of(of_a_group)
+    result = torch.empty(kernels // several, POINTS, maps, several)
+    on_all_cores(_kernels, maps, bare(weight.contiguous()), bare(result))
+    return result
+
+
+@compiled
+def _kernels(first: int, last: int, weight: Any, result: Any) -> None:
+    """Those of the maps from `first` to `last`."""
+    (size, _, maps, kernels), several = weight.shape, result.shape[3]
+    given, into = weight.reshape(weight.size), result.reshape(result.size)
+    for map_ in range(first, last):
+        for kernel in range(0, kernels, LANES):
+            block, own = divmod(kernel, several)
+            at, to = map_ * kernels + kernel, (block * POINTS * maps + map_) * several + own
+            if size == 3:
+                kernel3(given, at, maps * kernels, into, to, maps * several)
+            else:
+                kernel5(given, at, maps * kernels, into, to, maps * several)
+
+
+def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: int, pad: int, groups: int,
+             rectified: bool) -> Tensor:  # fmt: skip
+    """The convolution of x, where y is above 0 if it is there, with kernels at their points."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    images, _, *sides = x.shape
+    height, width = (side + 2 * pad - size + 1 for side in sides)
+    result = torch.empty((images, len(bias), height, width), memory_format=torch.channels_last)
+    cut = mosaic(*sides, size, pad, images >= SEVERAL)
+    band = -(-cut.rows // max(1, round(cut.rows * cut.columns / ABOUT)))
+    share = -(-images // cut.across**2) * -(-cut.rows // band)
+    narrow = WIDTHS.index(factors.shape[3] // LANES)
+    above = lines(x if y is None else y).reshape(-1)
+    arrays = lines(x), above, bare(factors), bare(bias), lines(result)
+    on_all_cores(_forward, share, *arrays, cut, band, groups, y is not None, rectified, narrow)
+    return result
+
+
+@compiled
+def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Mosaic, band: int,
+             groups: int, masked: bool, rectified: bool, narrow: int) -> None:  # fmt: skip
+    """The bands from `first` to `last`, of `band` rows of squares each.
+
+    masked   whether x counts where `above` is above 0 alone
+    narrow   which of the widths the kernels' blocks have
+
+    These are told as numbers: compiled once for each of their values, it would take ten seconds more.
+    """
+    if first == last:
+        return
+    blocks, _, maps, several = factors.shape
+    room = -(-band * cut.columns // ROWS) * ROWS
+    # A line more from point to point: those of a square would share the same places in the cache.
+    plane, further, bands = room * maps + LANES, room * several + LANES, -(-cut.rows // band)
+    points = on_a_line(np.zeros(POINTS * plane + LANES, np.float32))
+    sums = on_a_line(np.empty(POINTS * further + LANES, np.float32))
+    square, offsets = on_a_line(np.empty((POINTS + 1) * LANES, np.float32)), np.empty(POINTS, np.int64)
+    given, numbers, result = x.reshape(x.size), factors.reshape(factors.size), y.reshape(y.size)
+    for unit in range(first, last):
+        which, begin = unit // bands, unit % bands * band
+        squares = (min(begin + band, cut.rows) - begin) * cut.columns
+        for group in range(groups):
+            for each in range(squares):
+                row, column = begin + each // cut.columns, each % cut.columns
+                where_it_is(offsets, SIDE, cut.pixels, cut, which, row, column, x.shape)
+                for map_ in range(0, maps, LANES):
+                    gather(given, above, masked, offsets, POINTS, group * maps + map_, square)
+                    to_points(square, 0, LANES, points, each * maps + map_, plane)
+            for block in range(group * blocks // groups, (group + 1) * blocks // groups):
+                _multiply(points, plane, numbers, block, maps, several, sums, further, squares, narrow)
+                for each in range(squares):
+                    row, column = begin + each // cut.columns, each % cut.columns
+                    where_it_is(offsets, cut.results, cut.places, cut, which, row, column, y.shape)
+                    for kernel in range(0, several, LANES):
+                        if cut.results == 4:
+                            results3(sums, each * several + kernel, further, square, 0, LANES)
+                        else:
+                            results5(sums, each * several + kernel, further, square, 0, LANES)
+                        _leave(square, offsets, cut.results, bias, block * several + kernel, result, rectified)
+
+
+@compiled_part
+def _multiply(points: Any, plane: int, factors: Any, block: int, maps: int, several: int, sums: Any, further: int,
+              squares: int, narrow: int) -> None:  # fmt: skip
+    """At each point, some squares' maps by a block of kernels."""
+    for point in range(POINTS):
+        factor = (block * POINTS + point) * maps * several
+        for each in range(0, squares, ROWS):
+            at, to = point * plane + each * maps, point * further + each * several
+            if narrow == 0:
+                wide_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
+            elif narrow == 1:
+                narrower_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
+            else:
+                narrowest_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
+
+
+@compiled_part
+def _leave(square: Any, offsets: Any, results: int, bias: Any, kernel: int, y: Any, rectified: bool) -> None:
+    """A square's results for sixteen kernels, where they have a place."""
+    zero, own = every(np.float32(0)), take(bias, kernel)
+    for i in range(results * results):
+        if offsets[i] >= 0:
+            found = take(square, i * LANES) + own
+            if rectified:
+                found = where(found < zero, zero, found)
+            put(y, offsets[i] + kernel, None, found)

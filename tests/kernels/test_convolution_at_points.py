@@ -1,0 +1,251 @@
+"""Convolutions by minimal filtering, in float32, against PyTorch's own in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.kernels import convolution as module
+from alexnet.kernels import convolution_at_points, points, winograd_numba, winograd_weights_numba
+from alexnet.kernels.compiled import AVAILABLE
+from alexnet.kernels.convolution import convolution
+from alexnet.kernels.mosaic_numba import mosaic
+from alexnet.kernels.stride_one import StrideOne
+from gradients import Counted, assert_near, numbers, with_gradients
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+BOUND = 3e-6  # PyTorch's own are within 1e-6
+CASES = {  # images, maps, kernels, height, width, size, pad, groups
+    "conv1 over blocks": (4, 48, 96, 9, 57, 3, 0, 1),
+    "conv2": (4, 96, 256, 5, 27, 5, 2, 2),
+    "conv3": (9, 64, 96, 13, 13, 3, 1, 1),
+    "conv4": (8, 128, 64, 4, 13, 3, 1, 2),
+    "one image": (1, 32, 32, 7, 7, 3, 1, 1),
+    "many images": (37, 16, 32, 3, 5, 3, 1, 1),
+    "sixteen maps": (4, 16, 32, 6, 6, 3, 1, 1),
+    "eighty maps": (4, 80, 160, 6, 9, 5, 2, 1),
+    "three groups": (8, 96, 96, 5, 4, 3, 1, 3),
+    "no zeros around": (4, 48, 64, 7, 21, 5, 0, 1),
+    "zeros on all that a kernel sees": (9, 32, 32, 3, 4, 5, 4, 1),
+    "one place": (4, 32, 32, 3, 3, 3, 0, 1),
+    "one pixel": (9, 32, 64, 1, 1, 5, 2, 1),
+    "a narrow image": (8, 32, 32, 40, 2, 3, 1, 1),
+}
+
+
+def given_for(case):
+    images, maps, kernels, height, width, size, _, groups = case
+    drawn = numbers(images, maps, height, width), numbers(kernels, maps // groups, size, size, seed=1)
+    return [each.float() for each in (*drawn, numbers(kernels, seed=2))]
+
+
+def at_points(*given):
+    return StrideOne.apply(convolution_at_points, *given)
+
+
+@pytest.fixture
+def whatever_it_is_worth(monkeypatch):
+    monkeypatch.setattr(convolution_at_points, "worth_it", lambda *_: True)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_products_at_the_points_are_a_convolution(size):
+    """In float64, by the definition: what the kernels see, the kernels' gradients, and results from pixels."""
+    a, g, b = points.results_at_points(size), points.kernel_at_points(size), points.pixels_at_points()
+    draw = np.random.default_rng(0)
+    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (6, size, 7 - size))
+    at_points = b @ pixels @ b.T
+    seen = np.lib.stride_tricks.sliding_window_view(pixels, (size, size))
+    np.testing.assert_allclose(a.T @ (g @ kernel @ g.T * at_points) @ a, (seen * kernel).sum((2, 3)), atol=1e-12)
+    seen = np.lib.stride_tricks.sliding_window_view(pixels, (7 - size, 7 - size))
+    np.testing.assert_allclose(g.T @ (a @ gradients @ a.T * at_points) @ g, (seen * gradients).sum((2, 3)), atol=1e-12)
+
+
+@pytest.mark.usefixtures("whatever_it_is_worth")
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, case, rectified):
+    *_, pad, groups = case
+    calls = []
+    monkeypatch.setattr(
+        module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[0]) or StrideOne.apply(*of)})
+    )
+
+    def ours(x, weight, bias):
+        return convolution(x, weight, bias, stride=1, pad=(pad, pad), groups=groups, rectified=rectified)
+
+    own = with_gradients(ours, given_for(case), torch.float32)
+
+    def plainly(x, weight, bias):
+        y = F.conv2d(x, weight, bias, padding=pad, groups=groups)
+        return y * (own[0] > 0) if rectified else y  # what is nearly 0 may round to either side
+
+    assert_near(own, with_gradients(plainly, given_for(case), torch.float64), BOUND)
+    assert calls == [convolution_at_points]
+    assert own[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "pad"), [(13, 13, 3, 1), (27, 27, 5, 2), (4, 9, 3, 0), (2, 3, 5, 4)]
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_a_mosaic_has_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad, several):
+    cut = mosaic(height, width, size, pad, several)
+    assert cut.across in ((1, 2) if several else (1,))
+    for pixels, places, side in zip(cut.pixels, cut.places, (height, width), strict=True):
+        results = [tuple(each) for each in places if each[1] >= 0]
+        count = side + 2 * pad - size + 1
+        assert sorted(results) == [(image, i) for image in range(cut.across) for i in range(count)]
+        for line, (image, own) in enumerate(places):
+            seen = [tuple(each) for each in pixels[line : line + size]]
+            for i, (of_image, pixel) in enumerate(seen if own >= 0 else ()):
+                expected = own - pad + i
+                within = 0 <= expected < side
+                assert (of_image, pixel) == (image, expected) if within else pixel == -1
+        assert len(pixels) == len(places) + size - 1
+        assert len(places) % cut.results == 0
+
+
+def test_two_by_two_images_are_fewer_squares():
+    assert mosaic(13, 13, 3, 1, True)[:4] == (2, 4, 7, 7)
+    assert mosaic(13, 13, 3, 1, False)[:4] == (1, 4, 4, 4)
+    assert mosaic(27, 27, 5, 2, True)[:4] == (1, 2, 14, 14)
+
+
+def test_whole_numbers_are_next_to_exact():
+    x, weight, bias = (numbers(*shape).sign().float() for shape in ((8, 48, 7, 9), (32, 48, 3, 3), (32,)))
+    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    assert exact.abs().max() > 50
+    assert (at_points(x, weight, bias, 1, 1, False) - exact).abs().max() < 2e-4
+
+
+def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_its_square():
+    x, weight, bias = given_for((4, 48, 32, 9, 9, 3, 1, 1))
+    x[1, 40, 4, 4] = torch.nan
+    found = at_points(x, weight, bias, 1, 1, True).isnan()
+    assert found[1, :, 3:6, 3:6].all()
+    found[1, :, :8, :8] = False
+    assert not found.any()
+
+
+@pytest.mark.usefixtures("whatever_it_is_worth")
+def test_in_any_layout():
+    x, weight, bias = given_for(CASES["conv3"])
+    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    of_x = (x, x.contiguous(memory_format=torch.channels_last), x.repeat(1, 1, 1, 2)[..., :13])
+    for own in of_x:
+        for kernel in (weight, weight.contiguous(memory_format=torch.channels_last)):
+            for some in (bias, torch.stack([bias, bias], 1)[:, 0]):
+                assert_near([convolution(own, kernel, some, stride=1, pad=(1, 1), groups=1)], [exact], BOUND)
+
+
+@pytest.mark.usefixtures("whatever_it_is_worth")
+def test_what_has_no_result_stays_pytorchs_error():
+    x, weight, bias = given_for(CASES["conv3"])
+    for wrong in ((x[:, :48], weight, bias), (torch.cat([x, x], 1), weight, bias), (x, weight, bias[:8])):
+        with pytest.raises(RuntimeError):
+            convolution(*wrong, stride=1, pad=(1, 1), groups=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernels", "size", "pad", "groups", "worth"),
+    [
+        ((128, 256, 13, 13), 384, 3, 1, 1, True),
+        ((8, 96, 27, 27), 256, 5, 2, 2, True),
+        ((7, 256, 13, 13), 384, 3, 1, 1, False),
+        ((128, 32, 16, 16), 32, 5, 2, 1, False),
+        ((128, 256, 6, 6), 4096, 6, 0, 1, False),
+        ((128, 256, 1, 3), 384, 3, 1, 1, False),
+        ((128, 256, 13, 13), 384, 1, 0, 1, False),
+        ((8, 40, 13, 13), 64, 3, 1, 1, False),
+        ((8, 64, 13, 13), 56, 3, 1, 1, False),
+        ((8, 64, 2, 2), 64, 3, 0, 1, False),
+        ((8, 64, 9, 9), 64, 3, 3, 1, False),
+    ],
+    ids=[
+        "conv3", "conv2", "few images", "few maps", "kernels of six", "few places", "kernels of one", "no sixteens",
+        "no vectors of kernels", "no place", "zeros that no kernel needs",
+    ],
+)  # fmt: skip
+def test_points_are_for_what_is_worth_it(monkeypatch, shape, kernels, size, pad, groups, worth):
+    calls = []
+    monkeypatch.setattr(module, "StrideOne", type("Seen", (), {"apply": lambda *_: calls.append(1)}))
+    monkeypatch.setattr(F, "conv2d", lambda *_, **__: None)
+    x, weight = torch.zeros(shape), torch.zeros(kernels, shape[1] // groups, size, size)
+    convolution(x, weight, torch.zeros(kernels), stride=1, pad=(pad, pad), groups=groups)
+    assert calls == [1] * worth
+
+
+@pytest.mark.parametrize("case", ["conv2", "conv3", "three groups"])
+def test_any_number_of_threads_gives_the_same(case):
+    *_, pad, groups = CASES[case]
+    given, before, results = given_for(CASES[case]), torch.get_num_threads(), []
+    for threads in (1, 2, 5, 16):
+        torch.set_num_threads(threads)
+        results.append(with_gradients(lambda *of: at_points(*of, pad, groups, True), given, torch.float32))
+        torch.set_num_threads(before)
+    for own in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(own, results[0], strict=True))
+
+
+@pytest.mark.parametrize(("groups", "maps", "kernels"), [(1, 48, 96), (2, 192, 128), (3, 16, 32)])
+def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3, 8, 64):
+        torch.set_num_threads(threads)
+        share = winograd_weights_numba.shared_out(groups, maps, kernels)
+        torch.set_num_threads(before)
+        parts = share.groups * share.of_maps * share.of_kernels
+        assert share.of_maps <= maps // 16
+        assert share.of_kernels <= kernels // 16
+        assert parts >= min(threads, groups * (maps // 16) * (kernels // 32) // 4)
+
+
+def test_only_the_gradients_that_are_asked_for_are_computed(monkeypatch):
+    backward, seen = convolution_at_points.backward, []
+    monkeypatch.setattr(convolution_at_points, "backward", lambda *of: seen.append(1) or backward(*of))
+    given = given_for(CASES["conv3"])
+    for asked in ((True, False, False), (False, True, False), (False, False, True), (True, True, True)):
+        leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
+        result = at_points(*leaves, 1, 1, False).sum()
+        seen.clear()
+        with Counted() as counted:
+            result.backward()
+        assert [each.grad is not None for each in leaves] == list(asked)
+        assert seen == [1] * asked[0]
+        assert counted.asked == [(False, False, True)] * (asked == (False, False, True))
+
+
+def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in():
+    given = given_for((8, 16, 32, 6, 6, 3, 1, 1))
+    fits_back = winograd_numba.fits_back(given[1], 1)
+    with Counted() as counted:
+        own = with_gradients(lambda *of: at_points(*of, 1, 1, True), given, torch.float32)
+    assert counted.asked == [(True, False, False)] * (not fits_back)
+    exact = with_gradients(lambda *of: F.conv2d(*of, padding=1) * (own[0] > 0), given, torch.float64)
+    assert_near(own, exact, BOUND)
+
+
+def test_its_gradient_is_differentiated_again():
+    *_, pad, groups = CASES["conv2"]
+
+    def of_gradients(compute, kind):
+        given = [each.to(kind).requires_grad_() for each in given_for(CASES["conv2"])]
+        first = torch.autograd.grad(compute(*given).square().mean(), given, create_graph=True)
+        return torch.autograd.grad(sum(each.square().mean() for each in first), given)
+
+    ours = of_gradients(lambda *of: at_points(*of, pad, groups, False), torch.float32)
+    assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 1e-5)
+
+
+def test_many_images_first_layer_goes_from_blocks_to_points_even_where_nothing_is_learnt(monkeypatch):
+    """11 x 11 kernels in steps of 4 are 3 x 3 over blocks."""
+    calls = []
+    monkeypatch.setattr(
+        module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[1].shape) or StrideOne.apply(*of)})
+    )
+    x, weight, bias = numbers(8, 3, 39, 39).float(), numbers(96, 3, 11, 11, seed=1).float(), numbers(96).float()
+    own = convolution(x, weight, bias, stride=4, pad=(0, 3), groups=1)
+    exact = F.conv2d(F.pad(x.double(), (0, 3, 0, 3)), weight.double(), bias.double(), stride=4)
+    assert_near([own], [exact], BOUND)
+    assert calls == [(8, 48, 10, 10)]
