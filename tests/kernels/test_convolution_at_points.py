@@ -14,7 +14,7 @@ from alexnet.kernels.stride_one import StrideOne
 from gradients import Counted, assert_near, numbers, with_gradients
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
-BOUND = 3e-6  # PyTorch's own are within 1e-6
+BOUND, WIDER = 3e-6, 1e-5  # for kernels of 3 and of 5; PyTorch's own are within 1e-6
 CASES = {  # images, maps, kernels, height, width, size, pad, groups
     "conv1 over blocks": (4, 48, 96, 9, 57, 3, 0, 1),
     "conv2": (4, 96, 256, 5, 27, 5, 2, 2),
@@ -51,13 +51,13 @@ def whatever_it_is_worth(monkeypatch):
 @pytest.mark.parametrize("size", [3, 5])
 def test_products_at_the_points_are_a_convolution(size):
     """In float64, by the definition: what the kernels see, the kernels' gradients, and results from pixels."""
-    a, g, b = points.results_at_points(size), points.kernel_at_points(size), points.pixels_at_points()
+    a, g, b = points.results_at_points(size), points.kernel_at_points(size), points.pixels_at_points(size)
     draw = np.random.default_rng(0)
-    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (6, size, 7 - size))
+    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (3 + size, size, 4))
     at_points = b @ pixels @ b.T
     seen = np.lib.stride_tricks.sliding_window_view(pixels, (size, size))
     np.testing.assert_allclose(a.T @ (g @ kernel @ g.T * at_points) @ a, (seen * kernel).sum((2, 3)), atol=1e-12)
-    seen = np.lib.stride_tricks.sliding_window_view(pixels, (7 - size, 7 - size))
+    seen = np.lib.stride_tricks.sliding_window_view(pixels, (4, 4))
     np.testing.assert_allclose(g.T @ (a @ gradients @ a.T * at_points) @ g, (seen * gradients).sum((2, 3)), atol=1e-12)
 
 
@@ -65,7 +65,7 @@ def test_products_at_the_points_are_a_convolution(size):
 @pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, case, rectified):
-    *_, pad, groups = case
+    *_, size, pad, groups = case
     calls = []
     monkeypatch.setattr(
         module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[0]) or StrideOne.apply(*of)})
@@ -80,7 +80,7 @@ def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, c
         y = F.conv2d(x, weight, bias, padding=pad, groups=groups)
         return y * (own[0] > 0) if rectified else y  # what is nearly 0 may round to either side
 
-    assert_near(own, with_gradients(plainly, given_for(case), torch.float64), BOUND)
+    assert_near(own, with_gradients(plainly, given_for(case), torch.float64), BOUND if size == 3 else WIDER)
     assert calls == [convolution_at_points]
     assert own[0].is_contiguous(memory_format=torch.channels_last)
 
@@ -103,13 +103,13 @@ def test_a_mosaic_has_each_result_once_and_around_it_what_the_kernel_sees(height
                 within = 0 <= expected < side
                 assert (of_image, pixel) == (image, expected) if within else pixel == -1
         assert len(pixels) == len(places) + size - 1
-        assert len(places) % cut.results == 0
+        assert len(places) % 4 == 0
 
 
 def test_two_by_two_images_are_fewer_squares():
-    assert mosaic(13, 13, 3, 1, True)[:4] == (2, 4, 7, 7)
-    assert mosaic(13, 13, 3, 1, False)[:4] == (1, 4, 4, 4)
-    assert mosaic(27, 27, 5, 2, True)[:4] == (1, 2, 14, 14)
+    assert mosaic(13, 13, 3, 1, True)[:4] == (2, 6, 7, 7)
+    assert mosaic(13, 13, 3, 1, False)[:4] == (1, 6, 4, 4)
+    assert mosaic(27, 27, 5, 2, True)[:4] == (1, 8, 7, 7)
 
 
 def test_whole_numbers_are_next_to_exact():
@@ -235,7 +235,7 @@ def test_its_gradient_is_differentiated_again():
         return torch.autograd.grad(sum(each.square().mean() for each in first), given)
 
     ours = of_gradients(lambda *of: at_points(*of, pad, groups, False), torch.float32)
-    assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 1e-5)
+    assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 2e-5)
 
 
 def test_many_images_first_layer_goes_from_blocks_to_points_even_where_nothing_is_learnt(monkeypatch):

@@ -1,7 +1,7 @@
 """Images, side by side, cut into squares that overlap: what minimal filtering (`winograd_numba.py`) works on.
 
-A square of 6 x 6 pixels holds 4 x 4 results of 3 x 3 kernels, and 13 results fill three of them and a part of a
-fourth. Two by two images with zeros between them fill as many squares as 3.5 x 3.5 each.
+A square holds what 4 x 4 results see, and 13 results in a row fill three of them and a part of a fourth. Two by two
+images with zeros between them fill as many squares as 3.5 x 3.5 each.
 """
 
 from functools import lru_cache
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from alexnet.kernels.compiled import compiled_part
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import put, take
-
-SIDE = 6  # pixels of a square
+from alexnet.kernels.points import RESULTS, side_of_square
 
 
 class Lines(NamedTuple):
@@ -27,13 +26,13 @@ class Lines(NamedTuple):
 class Mosaic(NamedTuple):
     """`across` x `across` images and how they are cut; to compiled code.
 
-    results         on a side of a square
+    side            of a square, in pixels
     rows, columns   of squares
     pixels, places  where the squares' pixels are, and their results
     """
 
     across: int
-    results: int
+    side: int
     rows: int
     columns: int
     pixels: Lines
@@ -44,20 +43,19 @@ class Mosaic(NamedTuple):
 def mosaic(height: int, width: int, size: int, pad: int, several: bool) -> Mosaic:
     """For images of that height and width, with `pad` zeros around, under kernels of `size`; `several` to a mosaic
     where that takes fewer squares."""
-    results = SIDE - size + 1
     one, four = ([_squares(side, size, pad, across) for side in (height, width)] for across in (1, 2))
     across = 2 if several and four[0] * four[1] < 4 * one[0] * one[1] else 1
     rows, columns = four if across == 2 else one
     both = ((rows, height), (columns, width))
-    pixels = Lines(*(_lines(count * results + size - 1, side + pad, pad, side, across) for count, side in both))
-    places = (_lines(count * results, side + pad, 0, side + 2 * pad - size + 1, across) for count, side in both)
-    return Mosaic(across, results, rows, columns, pixels, Lines(*places))
+    pixels = Lines(*(_lines(count * RESULTS + size - 1, side + pad, pad, side, across) for count, side in both))
+    places = (_lines(count * RESULTS, side + pad, 0, side + 2 * pad - size + 1, across) for count, side in both)
+    return Mosaic(across, side_of_square(size), rows, columns, pixels, Lines(*places))
 
 
 def _squares(side: int, size: int, pad: int, across: int) -> int:
     """How many squares in a row hold the results of `across` images, `pad` zeros between them."""
     results = side + 2 * pad - size + 1 + (across - 1) * (side + pad)
-    return -(-results // (SIDE - size + 1))
+    return -(-results // RESULTS)
 
 
 def _lines(count: int, period: int, before: int, own: int, across: int) -> NDArray[np.int64]:
@@ -74,9 +72,9 @@ def where_it_is(
     begin; -1: nowhere."""
     images, height, width, maps = shape
     for i in range(side):
-        down, line = lines.rows[row * cut.results + i]
+        down, line = lines.rows[row * RESULTS + i]
         for j in range(side):
-            right, pixel = lines.columns[column * cut.results + j]
+            right, pixel = lines.columns[column * RESULTS + j]
             image = (which * cut.across + down) * cut.across + right
             there = line >= 0 and pixel >= 0 and image < images
             offsets[i * side + j] = ((image * height + line) * width + pixel) * maps if there else -1

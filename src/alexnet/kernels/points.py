@@ -1,43 +1,48 @@
 """Minimal filtering (Winograd, 1980; Lavin and Gray, 2016): the matrices that take it to its points and back.
 
-Six pixels d in a row and a kernel g are taken for polynomials, and evaluated at six points; there, six products are
-what would be 4 * 3, or 2 * 5: results = A^T ((G g) * (B^T d)). In two dimensions it is 36 for 144, or 100. What the
-results depend on linearly has the transposed matrices: gradients of g = G^T ((A gradients) * (B^T d)).
+Pixels d in a row, enough for four results, and a kernel g are taken for polynomials, and evaluated at as many points;
+there, 6 products are what would be 4 * 3, or 8 what would be 4 * 5: results = A^T ((G g) * (B^T d)). In two dimensions
+it is 36 for 144, and 64 for 400. What depends on them linearly has the transposed matrices: a kernel's gradients are
+G^T ((A gradients) * (B^T d)).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.kernels.mosaic_numba import SIDE
-
-POINTS = SIDE * SIDE
-# The sixth is at infinity. Between fractions near 1, in pairs, results are twice as near to exact ones as with -2 to 2.
-FINITE = (0.0, 0.75, -0.75, 1.5, -1.5)
+RESULTS = 4  # on a side of a square of pixels
+# The last point is at infinity. In pairs, and 3 / 4 and 3 / 2 instead of 1 and 2, results are nearest to exact ones.
+FINITE = {3: (0.0, 0.75, -0.75, 1.5, -1.5), 5: (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)}
 
 Matrix = NDArray[np.float64]
 
 
+def side_of_square(size: int) -> int:
+    """How many pixels in a row four results of a kernel see: as many as there are points."""
+    return RESULTS + size - 1
+
+
 def results_at_points(size: int) -> Matrix:
-    """A, float64[6, 7 - size]: powers of the points."""
-    return _powers(SIDE - size + 1)
+    """A, float64[side, 4]: powers of the points."""
+    return _powers(size, RESULTS)
 
 
 def kernel_at_points(size: int) -> Matrix:
-    """G, float64[6, size]: powers of the points, divided by how far they are from the others."""
-    apart = [np.prod([p - q for q in _others(p)]) for p in FINITE]
-    kernels: Matrix = _powers(size) / np.array([*apart, 1.0])[:, None]
+    """G, float64[side, size]: powers of the points, divided by how far they are from the others."""
+    apart = [np.prod([p - q for q in _others(size, p)]) for p in FINITE[size]]
+    kernels: Matrix = _powers(size, size) / np.array([*apart, 1.0])[:, None]
     return kernels
 
 
-def pixels_at_points() -> Matrix:
-    """B^T, float64[6, 6]: coefficients of the polynomials that are 0 at all finite points but one, or at all."""
-    rows = [np.poly(zeros)[::-1] for zeros in (*(_others(p) for p in FINITE), FINITE)]
-    return np.array([np.pad(row, (0, SIDE - len(row))) for row in rows])
+def pixels_at_points(size: int) -> Matrix:
+    """B^T, float64[side, side]: coefficients of the polynomials that are 0 at all finite points but one, or at all."""
+    points, side = FINITE[size], side_of_square(size)
+    rows = [np.poly(zeros)[::-1] for zeros in (*(_others(size, p) for p in points), points)]
+    return np.array([np.pad(row, (0, side - len(row))) for row in rows])
 
 
-def _others(point: float) -> list[float]:
-    return [q for q in FINITE if q != point]
+def _others(size: int, point: float) -> list[float]:
+    return [q for q in FINITE[size] if q != point]
 
 
-def _powers(count: int) -> Matrix:
-    return np.array([[p**i for i in range(count)] for p in FINITE] + [[0.0] * (count - 1) + [1.0]])
+def _powers(size: int, count: int) -> Matrix:
+    return np.array([[p**i for i in range(count)] for p in FINITE[size]] + [[0.0] * (count - 1) + [1.0]])

@@ -1,6 +1,6 @@
 """A convolution of stride 1 in float32 by minimal filtering (`points.py`), with bias and rectifier.
 
-Some squares (`mosaic_numba.py`) are taken to their 36 points; at each point the products' sums over the maps are a
+Some squares (`mosaic_numba.py`) are taken to their points; at each point the products' sums over the maps are a
 matrix product (`products_numba.py`), and what comes of it is taken back. All that fits in the cache.
 """
 
@@ -14,19 +14,21 @@ from alexnet.kernels.compiled import compiled, compiled_part, processor_has
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
-from alexnet.kernels.mosaic_numba import SIDE, Mosaic, gather, mosaic, where_it_is
-from alexnet.kernels.points import POINTS, kernel_at_points, pixels_at_points, results_at_points
+from alexnet.kernels.mosaic_numba import Mosaic, gather, mosaic, where_it_is
+from alexnet.kernels.points import RESULTS, kernel_at_points, pixels_at_points, results_at_points, side_of_square
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
 
 SIZES = 3, 5  # of kernels
+MOST = side_of_square(SIZES[-1]) ** 2  # points
 SEVERAL = 8  # images, at least, that are laid side by side
-ENOUGH = 48  # maps, and kernels for each of them
+ENOUGH = 32  # maps, and kernels for each of them
+PRODUCTS = 3 * 10**8  # fewer are PyTorch's
 ABOUT = 50  # squares that are multiplied together
 # How many vectors of sums a processor's registers hold, for so many squares; and how many kernels all products fit.
 ROWS, WIDTHS, KERNELS = (7, (4, 3, 2), 32) if processor_has("avx512f") else (6, (1, 1, 1), 16)
 
-to_points = separable(pixels_at_points())
+pixels3, pixels5 = (separable(pixels_at_points(size)) for size in SIZES)
 results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
 kernel3, kernel5 = (separable(kernel_at_points(size)) for size in SIZES)
 wide_sums, narrower_sums, narrowest_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
@@ -47,14 +49,15 @@ def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool
 
 
 def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
-    """Whether it gains more than going to the points and back takes: enough images and maps, and squares that are full
-    enough to make half of the products do."""
+    """Whether it gains more than going to the points and back takes: enough products, images and maps, and squares
+    that are full enough to make half of the products do."""
     kernels, maps, size, _ = weight.shape
     if len(x) < SEVERAL or min(kernels * maps // x.shape[1], maps) < ENOUGH:
         return False
     cut = mosaic(*x.shape[2:], size, pad, True)
     height, width = (side + 2 * pad - size + 1 for side in x.shape[2:])
-    return 2 * cut.rows * cut.columns * POINTS <= cut.across**2 * height * width * size * size
+    fewer = 2 * cut.rows * cut.columns * cut.side**2 <= cut.across**2 * height * width * size * size
+    return fewer and len(x) * height * width * weight.numel() >= PRODUCTS
 
 
 def fits_back(weight: Tensor, pad: int) -> bool:
@@ -83,9 +86,9 @@ def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int)
 
 def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
     """float32[size, size, C / groups, K] -> float32[K / several, 36, C / groups, several]: kernels at the points."""
-    _, _, maps, kernels = weight.shape
+    size, _, maps, kernels = weight.shape
     several = LANES * vectors_of(of_a_group)
-    result = torch.empty(kernels // several, POINTS, maps, several)
+    result = torch.empty(kernels // several, side_of_square(size) ** 2, maps, several)
     on_all_cores(_kernels, maps, bare(weight.contiguous()), bare(result))
     return result
 
@@ -93,12 +96,12 @@ def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
 @compiled
 def _kernels(first: int, last: int, weight: Any, result: Any) -> None:
     """Those of the maps from `first` to `last`."""
-    (size, _, maps, kernels), several = weight.shape, result.shape[3]
+    (size, _, maps, kernels), (_, points, _, several) = weight.shape, result.shape
     given, into = weight.reshape(weight.size), result.reshape(result.size)
     for map_ in range(first, last):
         for kernel in range(0, kernels, LANES):
             block, own = divmod(kernel, several)
-            at, to = map_ * kernels + kernel, (block * POINTS * maps + map_) * several + own
+            at, to = map_ * kernels + kernel, (block * points * maps + map_) * several + own
             if size == 3:
                 kernel3(given, at, maps * kernels, into, to, maps * several)
             else:
@@ -134,13 +137,13 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
     """
     if first == last:
         return
-    blocks, _, maps, several = factors.shape
+    blocks, count, maps, several = factors.shape
     room = -(-band * cut.columns // ROWS) * ROWS
     # A line more from point to point: those of a square would share the same places in the cache.
     plane, further, bands = room * maps + LANES, room * several + LANES, -(-cut.rows // band)
-    points = on_a_line(np.zeros(POINTS * plane + LANES, np.float32))
-    sums = on_a_line(np.empty(POINTS * further + LANES, np.float32))
-    square, offsets = on_a_line(np.empty((POINTS + 1) * LANES, np.float32)), np.empty(POINTS, np.int64)
+    points = on_a_line(np.zeros(count * plane + LANES, np.float32))
+    sums = on_a_line(np.empty(count * further + LANES, np.float32))
+    square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
     given, numbers, result = x.reshape(x.size), factors.reshape(factors.size), y.reshape(y.size)
     for unit in range(first, last):
         which, begin = unit // bands, unit % bands * band
@@ -148,29 +151,32 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
         for group in range(groups):
             for each in range(squares):
                 row, column = begin + each // cut.columns, each % cut.columns
-                where_it_is(offsets, SIDE, cut.pixels, cut, which, row, column, x.shape)
+                where_it_is(offsets, cut.side, cut.pixels, cut, which, row, column, x.shape)
                 for map_ in range(0, maps, LANES):
-                    gather(given, above, masked, offsets, POINTS, group * maps + map_, square)
-                    to_points(square, 0, LANES, points, each * maps + map_, plane)
+                    gather(given, above, masked, offsets, count, group * maps + map_, square)
+                    if count < MOST:
+                        pixels3(square, 0, LANES, points, each * maps + map_, plane)
+                    else:
+                        pixels5(square, 0, LANES, points, each * maps + map_, plane)
             for block in range(group * blocks // groups, (group + 1) * blocks // groups):
-                _multiply(points, plane, numbers, block, maps, several, sums, further, squares, narrow)
+                _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares, narrow)
                 for each in range(squares):
                     row, column = begin + each // cut.columns, each % cut.columns
-                    where_it_is(offsets, cut.results, cut.places, cut, which, row, column, y.shape)
+                    where_it_is(offsets, RESULTS, cut.places, cut, which, row, column, y.shape)
                     for kernel in range(0, several, LANES):
-                        if cut.results == 4:
+                        if count < MOST:
                             results3(sums, each * several + kernel, further, square, 0, LANES)
                         else:
                             results5(sums, each * several + kernel, further, square, 0, LANES)
-                        _leave(square, offsets, cut.results, bias, block * several + kernel, result, rectified)
+                        _leave(square, offsets, bias, block * several + kernel, result, rectified)
 
 
 @compiled_part
-def _multiply(points: Any, plane: int, factors: Any, block: int, maps: int, several: int, sums: Any, further: int,
-              squares: int, narrow: int) -> None:  # fmt: skip
+def _multiply(points: Any, plane: int, count: int, factors: Any, block: int, maps: int, several: int, sums: Any,
+              further: int, squares: int, narrow: int) -> None:  # fmt: skip
     """At each point, some squares' maps by a block of kernels."""
-    for point in range(POINTS):
-        factor = (block * POINTS + point) * maps * several
+    for point in range(count):
+        factor = (block * count + point) * maps * several
         for each in range(0, squares, ROWS):
             at, to = point * plane + each * maps, point * further + each * several
             if narrow == 0:
@@ -182,10 +188,10 @@ def _multiply(points: Any, plane: int, factors: Any, block: int, maps: int, seve
 
 
 @compiled_part
-def _leave(square: Any, offsets: Any, results: int, bias: Any, kernel: int, y: Any, rectified: bool) -> None:
+def _leave(square: Any, offsets: Any, bias: Any, kernel: int, y: Any, rectified: bool) -> None:
     """A square's results for sixteen kernels, where they have a place."""
     zero, own = every(np.float32(0)), take(bias, kernel)
-    for i in range(results * results):
+    for i in range(RESULTS * RESULTS):
         if offsets[i] >= 0:
             found = take(square, i * LANES) + own
             if rectified:

@@ -14,11 +14,11 @@ from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
-from alexnet.kernels.mosaic_numba import SIDE, Mosaic, gather, mosaic, where_it_is
-from alexnet.kernels.points import POINTS, kernel_at_points, results_at_points
+from alexnet.kernels.mosaic_numba import Mosaic, gather, mosaic, where_it_is
+from alexnet.kernels.points import RESULTS, kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
-from alexnet.kernels.winograd_numba import KERNELS, SEVERAL, SIZES, to_points
+from alexnet.kernels.winograd_numba import KERNELS, MOST, SEVERAL, SIZES, pixels3, pixels5
 
 VECTORS = KERNELS // LANES
 MAPS = 4 * VECTORS  # of a block of sums
@@ -46,7 +46,7 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     cut = mosaic(*sides, size, pad, images >= SEVERAL)
     rows = -(-images // cut.across**2) * cut.rows
     together = max(1, round(OFTEN * maps * kernels / (maps + kernels) / cut.columns))
-    learnt, tallies = torch.zeros(groups, POINTS, maps, kernels), torch.zeros(rows, groups * kernels)
+    learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, groups * kernels)
     above, share = lines(g if y is None else y).reshape(-1), shared_out(groups, maps, kernels)
     arrays = lines(x), lines(g), above, bare(learnt), bare(tallies)
     on_all_cores(_grow, share.groups * share.of_maps * share.of_kernels, *arrays, y is not None, cut, share,
@@ -74,12 +74,11 @@ def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallie
     """The parts from `first` to `last` of the sums over all squares, so many rows of squares `together`."""
     if first == last:
         return
-    _, _, maps, kernels = learnt.shape
-    rows = tallies.shape[0]
-    square, offsets = on_a_line(np.empty((POINTS + 1) * LANES, np.float32)), np.empty(POINTS, np.int64)
+    (_, count, maps, kernels), rows = learnt.shape, tallies.shape[0]
+    square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
     room = together * cut.columns
-    points = on_a_line(np.empty(POINTS * (room * maps + LANES) + LANES, np.float32))
-    spread = on_a_line(np.empty(POINTS * (room * kernels + LANES) + LANES, np.float32))
+    points = on_a_line(np.empty(count * (room * maps + LANES) + LANES, np.float32))
+    spread = on_a_line(np.empty(count * (room * kernels + LANES) + LANES, np.float32))
     for part in range(first, last):
         group, within = divmod(part, share.of_maps * share.of_kernels)
         map_, own = _part(maps // LANES, within // share.of_kernels, share.of_maps, LANES)
@@ -104,14 +103,17 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 def _enter(x: Any, map_: int, own: int, begin: int, here: int, cut: Mosaic, square: Any, offsets: Any, points: Any,
            plane: int) -> None:  # fmt: skip
     """Some rows of squares, of their maps from `map_` on `own`, to the points."""
-    given = x.reshape(x.size)
+    given, count = x.reshape(x.size), cut.side * cut.side
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         which, row = divmod(begin + row, cut.rows)
-        where_it_is(offsets, SIDE, cut.pixels, cut, which, row, column, x.shape)
+        where_it_is(offsets, cut.side, cut.pixels, cut, which, row, column, x.shape)
         for i in range(0, own, LANES):
-            gather(given, given, False, offsets, POINTS, map_ + i, square)
-            to_points(square, 0, LANES, points, each * own + i, plane)
+            gather(given, given, False, offsets, count, map_ + i, square)
+            if count < MOST:
+                pixels3(square, 0, LANES, points, each * own + i, plane)
+            else:
+                pixels5(square, 0, LANES, points, each * own + i, plane)
 
 
 @compiled_part
@@ -119,18 +121,18 @@ def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int
             offsets: Any, spread: Any, further: int, tallies: Any, tallied: bool) -> None:  # fmt: skip
     """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
     `tallied`."""
-    given, tally, count = g.reshape(g.size), tallies.reshape(tallies.size), cut.results * cut.results
+    given, tally, count = g.reshape(g.size), tallies.reshape(tallies.size), RESULTS * RESULTS
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         line = begin + row
         which, row = divmod(line, cut.rows)
-        where_it_is(offsets, cut.results, cut.places, cut, which, row, column, g.shape)
+        where_it_is(offsets, RESULTS, cut.places, cut, which, row, column, g.shape)
         for i in range(0, wide, LANES):
             total = gather(given, above, masked, offsets, count, kernel + i, square)
             if tallied:
                 at = line * tallies.shape[1] + kernel + i
                 put(tally, at, None, take(tally, at) + total)
-            if cut.results == 4:
+            if cut.side * cut.side < MOST:
                 gradients3(square, 0, LANES, spread, each * wide + i, further)
             else:
                 gradients5(square, 0, LANES, spread, each * wide + i, further)
@@ -140,12 +142,12 @@ def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int
 def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int, squares: int, learnt: Any, group: int,
          map_: int, kernel: int) -> None:  # fmt: skip
     """At each point, the sums of some maps and kernels grow by what these squares add."""
-    _, _, maps, kernels = learnt.shape
+    _, count, maps, kernels = learnt.shape
     sums = learnt.reshape(learnt.size)
-    for point in range(POINTS):
+    for point in range(count):
         for i in range(0, wide, KERNELS):
             for j in range(0, own, MAPS):
-                to = ((group * POINTS + point) * maps + map_ + j) * kernels + kernel + i
+                to = ((group * count + point) * maps + map_ + j) * kernels + kernel + i
                 sums_of_products(points, point * plane + j, 1, own, spread, point * further + i, wide, squares, sums,
                                  to, kernels, True)  # fmt: skip
 
@@ -153,12 +155,12 @@ def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int
 @compiled
 def _leave(first: int, last: int, learnt: Any, found: Any) -> None:
     """The groups' maps from `first` to `last`, from the points."""
-    groups, _, maps, kernels = learnt.shape
+    groups, count, maps, kernels = learnt.shape
     sums, into = learnt.reshape(learnt.size), found.reshape(found.size)
     for each in range(first, last):
         group, map_ = divmod(each, maps)
         for kernel in range(0, kernels, LANES):
-            at, to = (group * POINTS * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
+            at, to = (group * count * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
             if found.shape[0] == 3:
                 weights3(sums, at, maps * kernels, into, to, maps * groups * kernels)
             else:
