@@ -1,8 +1,8 @@
 """What compiling costs: the first step of a process with an empty cache, and of one that finds the machine code there.
 
-    python benchmarks/first_use.py [--lineage paper]
+    python benchmarks/first_use.py [--lineage paper] [--products float32]
 
-A step of four images, update included; what a fourth step takes is subtracted. Last line: one JSON object, seconds.
+A step of 128 images, update included; what a fourth step takes is subtracted. Last line: one JSON object, seconds.
 """
 
 import argparse
@@ -12,19 +12,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.devices import Machine, environment, this_machine
 from training_step import our_step
 
+BATCH = 128
 
-def measure(lineage: str) -> float:
+
+def measure(lineage: str, machine: Machine) -> float:
     """In this process."""
-    network, step = our_step(lineage, this_machine())
-    images = torch.randn(4, *network.lineage.input).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(4)
+    network, step = our_step(lineage, machine)
+    images = torch.randn(BATCH, *network.lineage.input).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(BATCH) % network.lineage.classes
     seconds = []
     for _ in range(4):
         started = time.perf_counter()
@@ -37,22 +40,27 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lineage", default="paper")
+    parser.add_argument("--products", choices=["float32"], help="by default this machine's best kind")
     parser.add_argument("--here", action="store_true", help="one process only, this one")
     options = parser.parse_args()
+    machine = this_machine()
+    if options.products:
+        machine = replace(machine, products=torch.float32, reason="as asked")
     if options.here:
-        print(measure(options.lineage))
+        print(measure(options.lineage, machine))
         return
     found = {}
     with tempfile.TemporaryDirectory() as cache:
         for what in ("compiling", "from the cache"):
             words = [sys.executable, str(Path(__file__)), "--here", "--lineage", options.lineage]
+            words += ["--products", options.products] if options.products else []
             variables = os.environ | {"NUMBA_CACHE_DIR": cache}
             done = subprocess.run(words, env=variables, check=True, capture_output=True, text=True)
             found[what] = round(float(done.stdout.splitlines()[-1]), 3)
-    print(f"{options.lineage} on {this_machine()}")
+    print(f"{options.lineage} on {machine}")
     for what, seconds in found.items():
         print(f"  {what:15} {seconds:6.2f} s")
-    print(json.dumps(environment(this_machine()) | found))
+    print(json.dumps(environment(machine) | found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Convolution, given to PyTorch in the form that matrix units like."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,11 +12,11 @@ from alexnet.kernels import convolution_at_points, convolution_on_tiles
 from alexnet.kernels.choice import ON_CPU, kind_of_products, way
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
 from alexnet.kernels.stride_one import StrideOne
+from alexnet.kernels.tiles_numba import there_are_tiles
 from alexnet.kernels.winograd_numba import SEVERAL, SIZES
 
 FEW = 4  # maps, at most, that come in blocks
 HALF = (torch.bfloat16, torch.float16)
-FORMS = {torch.bfloat16: convolution_on_tiles, torch.float32: convolution_at_points}
 
 
 def convolution(
@@ -34,7 +35,7 @@ def convolution(
         if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight) or _filtered(x, kind, size)):
             x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
             stride, pad, before, behind = 1, (0, 0), 0, 0
-        form = FORMS.get(kind) if stride == 1 and before == behind else None
+        form = _form(kind) if stride == 1 and before == behind else None
         if form and form.fits(x, weight, bias, before, groups) and form.worth_it(x, weight, before):
             given = x.to(kind), weight.to(kind), bias.to(kind)
             found: Tensor = StrideOne.apply(form, *given, before, groups, rectified)
@@ -46,6 +47,13 @@ def convolution(
     if before != behind:
         x, before = F.pad(x.to(kind), (before, behind, before, behind)), 0
     return _behind(F.conv2d(x, weight, bias, stride, before, groups=groups), rectified)
+
+
+def _form(kind: torch.dtype) -> ModuleType | None:
+    """Whose code computes convolutions of stride 1, where it fits."""
+    if kind == torch.bfloat16 and there_are_tiles():
+        return convolution_on_tiles
+    return convolution_at_points if kind in (torch.bfloat16, torch.float32) else None
 
 
 def _behind(x: Tensor, rectified: bool) -> Tensor:

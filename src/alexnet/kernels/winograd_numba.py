@@ -22,7 +22,7 @@ from alexnet.kernels.separable_numba import separable
 SIZES = 3, 5  # of kernels
 MOST = side_of_square(SIZES[-1]) ** 2  # points
 SEVERAL = 8  # images, at least, that are laid side by side
-ENOUGH = 32  # maps, and kernels for each of them
+ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 3 * 10**8  # fewer are PyTorch's
 ABOUT = 50  # squares that are multiplied together
 # How many vectors of sums a processor's registers hold, for so many squares; and how many kernels all products fit.
@@ -50,14 +50,16 @@ def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool
 
 def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
     """Whether it gains more than going to the points and back takes: enough products, images and maps, and squares
-    that are full enough to make half of the products do."""
+    that are full enough to make half of the products do; all of it twice in bf16, of which a processor may multiply
+    twice as many."""
     kernels, maps, size, _ = weight.shape
-    if len(x) < SEVERAL or min(kernels * maps // x.shape[1], maps) < ENOUGH:
+    times = 2 if x.dtype == torch.bfloat16 else 1
+    if len(x) < SEVERAL or min(kernels * maps // x.shape[1], maps) < ENOUGH * times:
         return False
     cut = mosaic(*x.shape[2:], size, pad, True)
     height, width = (side + 2 * pad - size + 1 for side in x.shape[2:])
-    fewer = 2 * cut.rows * cut.columns * cut.side**2 <= cut.across**2 * height * width * size * size
-    return fewer and len(x) * height * width * weight.numel() >= PRODUCTS
+    fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= cut.across**2 * height * width * size * size
+    return fewer and len(x) * height * width * weight.numel() >= PRODUCTS * times
 
 
 def fits_back(weight: Tensor, pad: int) -> bool:
@@ -89,7 +91,7 @@ def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
     size, _, maps, kernels = weight.shape
     several = LANES * vectors_of(of_a_group)
     result = torch.empty(kernels // several, side_of_square(size) ** 2, maps, several)
-    on_all_cores(_kernels, maps, bare(weight.contiguous()), bare(result))
+    on_all_cores(_kernels, maps, bare(weight.float().contiguous()), bare(result))
     return result
 
 
@@ -114,7 +116,7 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     x = x.contiguous(memory_format=torch.channels_last)
     images, _, *sides = x.shape
     height, width = (side + 2 * pad - size + 1 for side in sides)
-    result = torch.empty((images, len(bias), height, width), memory_format=torch.channels_last)
+    result = torch.empty((images, len(bias), height, width), dtype=x.dtype, memory_format=torch.channels_last)
     cut = mosaic(*sides, size, pad, images >= SEVERAL)
     band = -(-cut.rows // max(1, round(cut.rows * cut.columns / ABOUT)))
     share = -(-images // cut.across**2) * -(-cut.rows // band)

@@ -54,7 +54,8 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     found = torch.empty(size, size, maps, groups * kernels)
     on_all_cores(_leave, groups * maps, bare(learnt), bare(found))
     of_biases = torch.from_numpy(bare(tallies).sum(0))
-    return found.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last), of_biases
+    of_weights = found.permute(3, 2, 0, 1).to(x.dtype, memory_format=torch.channels_last)
+    return of_weights, of_biases.to(x.dtype)
 
 
 def shared_out(groups: int, maps: int, kernels: int) -> Share:
