@@ -49,13 +49,40 @@ def separable(matrix: Matrix) -> Any:
 
 
 def _product(builder: Any, matrix: Matrix, vector: Sequence[Any]) -> list[Any]:
-    """The matrix times a vector of lanes, term by term."""
-    return [_sum(builder, [(factor, x) for factor, x in zip(line, vector, strict=True) if factor]) for line in matrix]
+    """The matrix times a vector of lanes. Where two neighbouring columns, or lines, are the same but for signs, as at a
+    point and at its opposite, what they have in common is computed once."""
+    vector, matrix = list(vector), matrix.copy()
+    for j in _twins(matrix.T):
+        one, other = vector[j : j + 2]
+        vector[j : j + 2] = builder.fadd(one, other, **ONCE), builder.fsub(one, other, **ONCE)
+        matrix[:, j], matrix[:, j + 1] = _common(matrix[:, j], matrix[:, j + 1])
+    found = [None] * len(matrix)
+    for i in _twins(matrix):
+        same, different = (_sum(builder, part, vector) for part in _common(matrix[i], matrix[i + 1]))
+        found[i : i + 2] = builder.fadd(same, different, **ONCE), builder.fsub(same, different, **ONCE)
+    return [_sum(builder, line, vector) if each is None else each for line, each in zip(matrix, found, strict=True)]
 
 
-def _sum(builder: Any, terms: Sequence[tuple[float, Any]]) -> Any:
+def _common(one: Any, other: Any) -> tuple[Any, Any]:
+    """What is added to one line and to its twin, and what is added to the one and taken from the other."""
+    return (one + other) / 2, (one - other) / 2
+
+
+def _twins(matrix: Matrix) -> list[int]:
+    """Which lines are the next one but for some of the signs."""
+    found: list[int] = []
+    for i in range(len(matrix) - 1):
+        parts = _common(matrix[i], matrix[i + 1])
+        if all(part.any() for part in parts) and not (parts[0] * parts[1]).any() and i - 1 not in found:
+            found.append(i)
+    return found
+
+
+def _sum(builder: Any, factors: Any, vector: Sequence[Any]) -> Any:
+    """Term by term."""
     total = None
-    for factor, x in terms:
-        term = x if factor == 1 else builder.fmul(x, ir.Constant(VECTOR, [factor] * LANES), **ONCE)
-        total = term if total is None else builder.fadd(total, term, **ONCE)
+    for factor, x in zip(factors, vector, strict=True):
+        if factor:
+            term = x if factor == 1 else builder.fmul(x, ir.Constant(VECTOR, [factor] * LANES), **ONCE)
+            total = term if total is None else builder.fadd(total, term, **ONCE)
     return total

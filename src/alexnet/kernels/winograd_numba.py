@@ -26,12 +26,12 @@ ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 3 * 10**8  # fewer are PyTorch's
 ABOUT = 50  # squares that are multiplied together
 # How many vectors of sums a processor's registers hold, for so many squares; and how many kernels all products fit.
-ROWS, WIDTHS, KERNELS = (7, (4, 3, 2), 32) if processor_has("avx512f") else (6, (1, 1, 1), 16)
+ROWS, WIDTHS, KERNELS = (7, (3, 2), 32) if processor_has("avx512f") else (6, (1, 1), 16)
 
 pixels3, pixels5 = (separable(pixels_at_points(size)) for size in SIZES)
 results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
 kernel3, kernel5 = (separable(kernel_at_points(size)) for size in SIZES)
-wide_sums, narrower_sums, narrowest_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
+wide_sums, narrow_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
 
 
 def vectors_of(kernels: int) -> int:
@@ -120,22 +120,19 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     cut = mosaic(*sides, size, pad, images >= SEVERAL)
     band = -(-cut.rows // max(1, round(cut.rows * cut.columns / ABOUT)))
     share = -(-images // cut.across**2) * -(-cut.rows // band)
-    narrow = WIDTHS.index(factors.shape[3] // LANES)
     above = lines(x if y is None else y).reshape(-1)
     arrays = lines(x), above, bare(factors), bare(bias), lines(result)
-    on_all_cores(_forward, share, *arrays, cut, band, groups, y is not None, rectified, narrow)
+    on_all_cores(_forward, share, *arrays, cut, band, groups, y is not None, rectified)
     return result
 
 
 @compiled
 def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Mosaic, band: int,
-             groups: int, masked: bool, rectified: bool, narrow: int) -> None:  # fmt: skip
+             groups: int, masked: bool, rectified: bool) -> None:  # fmt: skip
     """The bands from `first` to `last`, of `band` rows of squares each.
 
-    masked   whether x counts where `above` is above 0 alone
-    narrow   which of the widths the kernels' blocks have
-
-    These are told as numbers: compiled once for each of their values, it would take ten seconds more.
+    masked   whether x counts where `above` is above 0 alone: told as a number, as the kernels' size is, since compiled
+             for each case by itself it would take ten seconds more
     """
     if first == last:
         return
@@ -161,7 +158,7 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                     else:
                         pixels5(square, 0, LANES, points, each * maps + map_, plane)
             for block in range(group * blocks // groups, (group + 1) * blocks // groups):
-                _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares, narrow)
+                _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares)
                 for each in range(squares):
                     row, column = begin + each // cut.columns, each % cut.columns
                     where_it_is(offsets, RESULTS, cut.places, cut, which, row, column, y.shape)
@@ -175,18 +172,16 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
 
 @compiled_part
 def _multiply(points: Any, plane: int, count: int, factors: Any, block: int, maps: int, several: int, sums: Any,
-              further: int, squares: int, narrow: int) -> None:  # fmt: skip
+              further: int, squares: int) -> None:  # fmt: skip
     """At each point, some squares' maps by a block of kernels."""
     for point in range(count):
         factor = (block * count + point) * maps * several
         for each in range(0, squares, ROWS):
             at, to = point * plane + each * maps, point * further + each * several
-            if narrow == 0:
+            if several == WIDTHS[0] * LANES:
                 wide_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
-            elif narrow == 1:
-                narrower_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
             else:
-                narrowest_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
+                narrow_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
 
 
 @compiled_part
