@@ -134,3 +134,31 @@ def test_an_older_processor_computes_the_same(tmp_path):
     where = {"env": os.environ | older, "cwd": Path(__file__).parents[2]}
     done = subprocess.run([*words, *which], capture_output=True, text=True, check=False, **where)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]  # it is 5 where no test was found
+
+
+STEP = """
+import hashlib, torch
+from alexnet.network.alexnet import AlexNet
+
+torch.set_num_threads(2)
+network = AlexNet("paper").to(memory_format=torch.channels_last).eval()
+images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+network(images.contiguous(memory_format=torch.channels_last)).square().sum().backward()
+digest = hashlib.sha256()
+for name, parameter in network.named_parameters():
+    if name.startswith("conv"):
+        digest.update(parameter.grad.contiguous().numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@needs_numba
+def test_who_compiles_computes_the_same_bits_as_who_finds_the_machine_code(tmp_path):
+    """A function that another calls is compiled by itself, too: in the process that did it, that one might be called,
+    and which of two products is rounded before it is added may differ."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
+    found = [
+        subprocess.run([sys.executable, "-c", STEP], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]

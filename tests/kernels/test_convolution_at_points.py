@@ -28,6 +28,7 @@ CASES = {  # images, maps, kernels, height, width, size, pad, groups
     "no zeros around": (4, 48, 64, 7, 21, 5, 0, 1),
     "zeros on all that a kernel sees": (9, 32, 32, 3, 4, 5, 4, 1),
     "one place": (4, 32, 32, 3, 3, 3, 0, 1),
+    "a tower of conv1": (4, 48, 48, 9, 57, 3, 0, 1),
     "one pixel": (9, 32, 64, 1, 1, 5, 2, 1),
     "a narrow image": (8, 32, 32, 40, 2, 3, 1, 1),
 }
@@ -153,7 +154,7 @@ def test_what_has_no_result_stays_pytorchs_error():
         ((128, 256, 13, 13), 384, 3, 1, 1, True),
         ((8, 96, 27, 27), 256, 5, 2, 2, True),
         ((7, 256, 13, 13), 384, 3, 1, 1, False),
-        ((128, 32, 16, 16), 32, 5, 2, 1, False),
+        ((128, 16, 16, 16), 64, 5, 2, 1, False),
         ((128, 256, 6, 6), 4096, 6, 0, 1, False),
         ((128, 256, 1, 3), 384, 3, 1, 1, False),
         ((128, 256, 13, 13), 384, 1, 0, 1, False),
@@ -244,8 +245,8 @@ def test_many_images_first_layer_goes_from_blocks_to_points_even_where_nothing_i
     monkeypatch.setattr(
         module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[1].shape) or StrideOne.apply(*of)})
     )
-    x, weight, bias = numbers(8, 3, 39, 39).float(), numbers(96, 3, 11, 11, seed=1).float(), numbers(96).float()
+    x, weight, bias = numbers(16, 3, 99, 99).float(), numbers(96, 3, 11, 11, seed=1).float(), numbers(96).float()
     own = convolution(x, weight, bias, stride=4, pad=(0, 3), groups=1)
     exact = F.conv2d(F.pad(x.double(), (0, 3, 0, 3)), weight.double(), bias.double(), stride=4)
     assert_near([own], [exact], BOUND)
-    assert calls == [(8, 48, 10, 10)]
+    assert calls == [(16, 48, 25, 25)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from alexnet.kernels.compiled import AVAILABLE
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Meeting
 from alexnet.network.lineages import Lineage, lineage
@@ -57,15 +58,15 @@ def test_two_towers_in_full_size_compute_what_one_process_does(name):
 
 
 @pytest.mark.parametrize("name", ["paper", "source-2012"])
-def test_in_float32_too_or_closer_to_it_than_it_is_to_the_truth(name):
-    """A rectifier or a pooling that decides otherwise than in float64 puts the layers below it 1e-3 away from that."""
-    table = lineage(name)
-    truth, alone = (learned_from(ALONE, table, 1, 4, kind) for kind in (torch.float64, torch.float32))
-    (logits, theirs), _ = together(2, learned_from, table, 2, 4, torch.float32)
-    assert apart(alone[0], logits) < 1e-6
-    for parameter, gradient in alone[1].items():
-        distance = apart(gradient, theirs[parameter])
-        assert distance < 3e-6 and distance < max(1e-6, apart(truth[1][parameter], gradient)), parameter
+@pytest.mark.parametrize("count", [4, 8])
+def test_in_float32_too_and_from_eight_images_on_in_every_bit(name, count):
+    """Fewer are convolved by PyTorch, which may sum the first layer's 96 kernels in another order than 48 of them."""
+    logits, gradients = learned_from(ALONE, lineage(name), 1, count, torch.float32)
+    (theirs, found), _ = together(2, learned_from, lineage(name), 2, count, torch.float32)
+    distances = {parameter: apart(gradient, found[parameter]) for parameter, gradient in gradients.items()}
+    assert apart(logits, theirs) < 1e-6 and max(distances.values()) < 1e-6
+    if AVAILABLE and count == 8:
+        assert torch.equal(logits, theirs) and set(distances.values()) == {0.0}
 
 
 @pytest.mark.parametrize("name", ["paper", "source-2012", "source-2012-conv6", "source-2012-no-overlap"])

@@ -41,6 +41,12 @@ def kind_of_products(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
+def add_up(x: Tensor) -> bool:
+    """Whether towers' gradients for x, which all of them read, are added up one by one: in float32 on a processor, so
+    that two processes learn what one does to the last bit."""
+    return torch.is_grad_enabled() and x.requires_grad and way(x) == "numba" and kind_of_products(x) == torch.float32
+
+
 def notice(device: torch.device) -> str | None:
     """What people are told where no kernel is compiled: the results are the same."""
     if way(torch.empty(0, device=device)) != "plain":

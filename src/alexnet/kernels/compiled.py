@@ -36,10 +36,14 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def compiled_part(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same for what only compiled functions call: a tenth less to compile.
 
+    It becomes a part of each that calls it. Left apart, it would be compiled by itself as well, and the process that
+    compiles would call that one, where a product and a sum may be rounded once that are rounded twice in the other:
+    what later processes find among the machine code would compute other bits.
+
     A branch on whether an argument is None is taken away when it is compiled, so what is not needed costs nothing:
     flags are None or not, for that.
     """
-    return _compiled(function, no_cpython_wrapper=True)
+    return _compiled(function, no_cpython_wrapper=True, forceinline=True)
 
 
 def in_llvm(typed: Callable[..., Any]) -> Any:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels import convolution_at_points, convolution_on_tiles
-from alexnet.kernels.choice import ON_CPU, kind_of_products, way
+from alexnet.kernels.choice import ON_CPU, add_up, kind_of_products, way
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
 from alexnet.kernels.stride_one import StrideOne
 from alexnet.kernels.tiles_numba import there_are_tiles
@@ -20,15 +20,29 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, pad: tuple[int, int], groups: int, rectified: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    stride: int,
+    pad: tuple[int, int],
+    groups: int,
+    rectified: bool = False,
+    towers: int = 1,
 ) -> Tensor:
     """float[N, C, H, W], float[K, C / groups, size, size], float[K] -> float[N, K, H', W'].
 
     pad         lines of zeros before and behind the rows and the columns
     rectified   max(0, what comes of it): section 3.1
+    towers      whose kernels these are, all of which read all of x: in float32 each passes its gradient back by itself,
+                and they add up as between processes (section 3.2), to the same bits
 
     Raises PyTorch's RuntimeError where a kernel has no place in what is padded. Section 3.5.
     """
+    if towers > 1 and add_up(x):
+        shares = zip(weight.chunk(towers), bias.chunk(towers), strict=True)
+        how: dict[str, Any] = {"stride": stride, "pad": pad, "groups": groups, "rectified": rectified}
+        return torch.cat([convolution(x, *share, **how) for share in shares], 1)
     kind, (before, behind) = kind_of_products(x), pad
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:

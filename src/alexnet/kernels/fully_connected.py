@@ -10,16 +10,43 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.choice import kind_of_products, way
+from alexnet.kernels.choice import add_up, kind_of_products, way
 
 
-def fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """float[N, inputs], float[outputs, inputs], float[outputs] -> float[N, outputs]."""
+def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) -> Tensor:
+    """float[N, inputs], float[outputs, inputs], float[outputs] -> float[N, outputs].
+
+    towers   whose outputs these are: in float32 each passes its gradient back by itself, and they add up as between
+             processes (section 3.2), to the same bits
+    """
     kind = kind_of_products(x)
+    if towers > 1 and add_up(x):
+        added: Tensor = _Added.apply(x, weight, bias, towers)
+        return added
     if way(x) != "numba" or kind != torch.bfloat16:
         return F.linear(x, weight, bias)
     connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind))
     return connected
+
+
+class _Added(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, towers: int) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, weight)
+        ctx.towers = towers
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        shares = [own.contiguous() for own in g.chunk(ctx.towers, 1)]
+        return (
+            sum(own @ kernels for own, kernels in zip(shares, weight.chunk(ctx.towers), strict=True)) if of_x else None,
+            g.t() @ x if of_weight else None,
+            torch.cat([own.sum(0) for own in shares]) if of_bias else None,
+            None,
+        )
 
 
 class _Connected(torch.autograd.Function):

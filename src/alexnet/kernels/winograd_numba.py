@@ -23,10 +23,10 @@ SIZES = 3, 5  # of kernels
 MOST = side_of_square(SIZES[-1]) ** 2  # points
 SEVERAL = 8  # images, at least, that are laid side by side
 ENOUGH = 24  # maps, and kernels for each of them
-PRODUCTS = 3 * 10**8  # fewer are PyTorch's
+PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
 ABOUT = 50  # squares that are multiplied together
-# How many vectors of sums a processor's registers hold, for so many squares; and how many kernels all products fit.
-ROWS, WIDTHS, KERNELS = (7, (3, 2), 32) if processor_has("avx512f") else (6, (1, 1), 16)
+# How many vectors of sums a processor's registers hold, for so many squares.
+ROWS, WIDTHS = (7, (3, 2)) if processor_has("avx512f") else (6, (1, 1))
 
 pixels3, pixels5 = (separable(pixels_at_points(size)) for size in SIZES)
 results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
@@ -41,11 +41,11 @@ def vectors_of(kernels: int) -> int:
 
 def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool:
     """Whether minimal filtering can convolve float[N, C, H, W] with float[K, C / groups, size, size] and float[K]:
-    kernels of 3 or 5 in 32s (16s), over maps in 16s, that have places."""
+    kernels of 3 or 5 in whole vectors, over maps in 16s, that have places."""
     (kernels, maps, size, other), sides = weight.shape, x.shape[2:]
     ours = size == other and size in SIZES and x.shape[1] == maps * groups and len(bias) == kernels > 0
     places = min(sides) > 0 and min(sides) + 2 * pad >= size and pad < size
-    return ours and places and maps > 0 == maps % LANES == kernels % (KERNELS * groups)
+    return ours and places and maps > 0 == maps % LANES == kernels % groups and vectors_of(kernels // groups) > 0
 
 
 def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
@@ -53,13 +53,13 @@ def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
     that are full enough to make half of the products do; all of it twice in bf16, of which a processor may multiply
     twice as many."""
     kernels, maps, size, _ = weight.shape
-    times = 2 if x.dtype == torch.bfloat16 else 1
-    if len(x) < SEVERAL or min(kernels * maps // x.shape[1], maps) < ENOUGH * times:
+    times, of_a_group = 2 if x.dtype == torch.bfloat16 else 1, kernels * maps // x.shape[1]
+    if len(x) < SEVERAL or min(of_a_group, maps) < ENOUGH * times:
         return False
     cut = mosaic(*x.shape[2:], size, pad, True)
     height, width = (side + 2 * pad - size + 1 for side in x.shape[2:])
     fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= cut.across**2 * height * width * size * size
-    return fewer and len(x) * height * width * weight.numel() >= PRODUCTS * times
+    return fewer and len(x) * height * width * of_a_group * maps * size * size >= PRODUCTS * times
 
 
 def fits_back(weight: Tensor, pad: int) -> bool:

@@ -18,23 +18,24 @@ from alexnet.kernels.mosaic_numba import Mosaic, gather, mosaic, where_it_is
 from alexnet.kernels.points import RESULTS, kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
-from alexnet.kernels.winograd_numba import KERNELS, MOST, SEVERAL, SIZES, pixels3, pixels5
+from alexnet.kernels.winograd_numba import MOST, SEVERAL, SIZES, WIDTHS, pixels3, pixels5, vectors_of
 
-VECTORS = KERNELS // LANES
-MAPS = 4 * VECTORS  # of a block of sums
-OFTEN = 2  # how often what is multiplied is as much as the sums that grow by it
+MAPS = 8 if WIDTHS[0] > 1 else 4  # of a block of sums
+SQUARES = 1.25  # for each map, that are multiplied before the next ones enter: then the sums' own way is short enough
 
 gradients3, gradients5 = (separable(results_at_points(size)) for size in SIZES)
 weights3, weights5 = (separable(kernel_at_points(size).T) for size in SIZES)
-sums_of_products = block_of_sums(MAPS, VECTORS)
+wide_sums, narrow_sums = (block_of_sums(MAPS, vectors) for vectors in WIDTHS)
 
 
 class Share(NamedTuple):
-    """How sums are shared out: by group, by its maps and by its kernels, into so many parts; to compiled code."""
+    """How sums are shared out: by group, by its maps and by its kernels, into so many parts, and how many kernels are
+    multiplied together; to compiled code."""
 
     groups: int
     of_maps: int
     of_kernels: int
+    several: int
 
 
 def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups: int) -> tuple[Tensor, Tensor]:
@@ -45,7 +46,7 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     maps, kernels = channels // groups, g.shape[1] // groups
     cut = mosaic(*sides, size, pad, images >= SEVERAL)
     rows = -(-images // cut.across**2) * cut.rows
-    together = max(1, round(OFTEN * maps * kernels / (maps + kernels) / cut.columns))
+    together = max(1, round(SQUARES * maps / cut.columns))
     learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, groups * kernels)
     above, share = lines(g if y is None else y).reshape(-1), shared_out(groups, maps, kernels)
     arrays = lines(x), lines(g), above, bare(learnt), bare(tallies)
@@ -60,13 +61,13 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
 
 def shared_out(groups: int, maps: int, kernels: int) -> Share:
     """A part for each thread at least, if there are so many: what has most blocks left is halved."""
-    of_maps = of_kernels = 1
+    of_maps, of_kernels, several = 1, 1, LANES * vectors_of(kernels)
     while groups * of_maps * of_kernels < torch.get_num_threads():
-        left = maps // LANES // of_maps, kernels // KERNELS // of_kernels
+        left = maps // LANES // of_maps, kernels // several // of_kernels
         if max(left) < 2:
             break
         of_maps, of_kernels = (2 * of_maps, of_kernels) if left[0] > left[1] else (of_maps, 2 * of_kernels)
-    return Share(groups, of_maps, of_kernels)
+    return Share(groups, of_maps, of_kernels, several)
 
 
 @compiled
@@ -75,7 +76,7 @@ def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallie
     """The parts from `first` to `last` of the sums over all squares, so many rows of squares `together`."""
     if first == last:
         return
-    (_, count, maps, kernels), rows = learnt.shape, tallies.shape[0]
+    (_, count, maps, kernels), rows, several = learnt.shape, tallies.shape[0], share.several
     square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
     room = together * cut.columns
     points = on_a_line(np.empty(count * (room * maps + LANES) + LANES, np.float32))
@@ -83,14 +84,15 @@ def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallie
     for part in range(first, last):
         group, within = divmod(part, share.of_maps * share.of_kernels)
         map_, own = _part(maps // LANES, within // share.of_kernels, share.of_maps, LANES)
-        kernel, wide = _part(kernels // KERNELS, within % share.of_kernels, share.of_kernels, KERNELS)
+        kernel, wide = _part(kernels // several, within % share.of_kernels, share.of_kernels, several)
         plane, further = room * own + LANES, room * wide + LANES
         for begin in range(0, rows, together):
             here = min(together, rows - begin)
             _enter(x, group * maps + map_, own, begin, here, cut, square, offsets, points, plane)
             _spread(g, above, masked, group * kernels + kernel, wide, begin, here, cut, square, offsets, spread,
                     further, tallies, map_ == 0)  # fmt: skip
-            _sum(points, plane, own, spread, further, wide, here * cut.columns, learnt, group, map_, kernel)
+            _sum(points, plane, own, spread, further, wide, several, here * cut.columns, learnt, group, map_,
+                 kernel)  # fmt: skip
 
 
 @compiled_part
@@ -140,17 +142,20 @@ def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int
 
 
 @compiled_part
-def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int, squares: int, learnt: Any, group: int,
-         map_: int, kernel: int) -> None:  # fmt: skip
+def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int, several: int, squares: int,
+         learnt: Any, group: int, map_: int, kernel: int) -> None:  # fmt: skip
     """At each point, the sums of some maps and kernels grow by what these squares add."""
     _, count, maps, kernels = learnt.shape
     sums = learnt.reshape(learnt.size)
     for point in range(count):
-        for i in range(0, wide, KERNELS):
+        for i in range(0, wide, several):
             for j in range(0, own, MAPS):
                 to = ((group * count + point) * maps + map_ + j) * kernels + kernel + i
-                sums_of_products(points, point * plane + j, 1, own, spread, point * further + i, wide, squares, sums,
-                                 to, kernels, True)  # fmt: skip
+                at, first = point * plane + j, point * further + i
+                if several == WIDTHS[0] * LANES:
+                    wide_sums(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
+                else:
+                    narrow_sums(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
 
 
 @compiled

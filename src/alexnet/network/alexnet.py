@@ -49,9 +49,11 @@ class AlexNet(nn.Module):
             raise UsageError(f"classes: {classes}; there is at least 1")
         self.lineage = known.with_classes(classes) if classes is not None else known
         self.steps: list[tuple[str, str]] = []  # an activity's name, where its module is stored
+        towers = self.lineage.towers
         for row in self.lineage.table():
+            towers = 1 if isinstance(row.layer, Gathering) else towers  # what follows is divided already
             place = getattr(row.layer, "stored_as", "") or row.layer.name
-            self._store(place, operation(row.layer, row.input))
+            self._store(place, operation(row.layer, row.input, towers))
             self.steps.append((row.layer.name, place))
         self.stages = stages(self.lineage.layers)  # what is computed together when nobody asks for what lies between
         self.set_initial_values(seed)

@@ -130,18 +130,29 @@ def _of_all(parameter: Tensor, towers: int) -> Tensor:
 
 
 class Convolved(Learned):
-    """Section 3.5: weight float[K, C / groups, size, size], bias float[K]."""
+    """Section 3.5: weight float[K, C / groups, size, size], bias float[K].
 
-    def __init__(self, layer: Convolution, shape: Shape) -> None:
+    owners   how many towers have equal shares of the kernels, if all of them read all maps
+    """
+
+    def __init__(self, layer: Convolution, shape: Shape, owners: int = 1) -> None:
         kernel = (layer.kernels, shape[0] // layer.groups, layer.size, layer.size)
         super().__init__(layer.weight, layer.bias, layer.fan_in(shape), kernel, (layer.kernels,))
-        self.layer = layer
+        self.layer, self.owners = layer, owners
 
     def forward(self, x: Tensor, rectified: bool = False) -> Tensor:
         """float[N, C, H, W] -> float[N, K, H', W']; `rectified`: with the rectifier behind it."""
         layer = self.layer
-        stride, pad, groups = layer.stride, layer.pad, layer.groups
-        return convolution(x, self.weight, self.bias, stride=stride, pad=pad, groups=groups, rectified=rectified)
+        return convolution(
+            x,
+            self.weight,
+            self.bias,
+            stride=layer.stride,
+            pad=layer.pad,
+            groups=layer.groups,
+            rectified=rectified,
+            towers=self.owners,
+        )
 
     def towers(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The same without the bias, each group's maps by themselves: on a GPU, where more follows."""
@@ -168,15 +179,19 @@ class LocallyConvolved(Learned):
 
 
 class Connected(Learned):
-    """Section 3.5: weight float[outputs, inputs], bias float[outputs]."""
+    """Section 3.5: weight float[outputs, inputs], bias float[outputs].
 
-    def __init__(self, layer: FullyConnected, shape: Shape) -> None:
+    owners   how many towers have equal shares of the outputs
+    """
+
+    def __init__(self, layer: FullyConnected, shape: Shape, owners: int = 1) -> None:
         inputs = layer.fan_in(shape)
         super().__init__(layer.weight, layer.bias, inputs, (layer.outputs, inputs), (layer.outputs,))
+        self.owners = owners
 
     def forward(self, x: Tensor) -> Tensor:
         """float[N, ...] -> float[N, outputs]."""
-        return fully_connected(x.flatten(1), self.weight, self.bias)
+        return fully_connected(x.flatten(1), self.weight, self.bias, self.owners)
 
 
 class Met(nn.Module):
@@ -251,15 +266,15 @@ class DroppedOut(nn.Module):
         return dropped(x, keep=keep, scale=scale, seed=seed, row=row, column=column)
 
 
-def operation(layer: Layer, shape: Shape) -> nn.Module:
-    """What computes `layer` when maps of `shape` enter."""
+def operation(layer: Layer, shape: Shape, towers: int = 1) -> nn.Module:
+    """What computes `layer`, one of a network of so many towers, when maps of `shape` enter."""
     match layer:
         case LocallyConnected():
             return LocallyConvolved(layer, shape)
         case Convolution():
-            return Convolved(layer, shape)
+            return Convolved(layer, shape, towers if layer.groups == 1 and layer.kernels % towers == 0 else 1)
         case FullyConnected():
-            return Connected(layer, shape)
+            return Connected(layer, shape, towers if layer.outputs % towers == 0 else 1)
         case Dropout():
             return DroppedOut(layer)
         case BatchNorm():
