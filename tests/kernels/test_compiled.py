@@ -22,7 +22,8 @@ if "SOURCES" in os.environ:  # as if another file of the kernels had changed
 def doubled(number):
     return 2 * number
 
-print(AVAILABLE, doubled(21), *(doubled.stats.cache_hits.values() if AVAILABLE else ()))
+number = float(os.environ["NUMBER"]) if "NUMBER" in os.environ else 21
+print(AVAILABLE, doubled(number), *(doubled.stats.cache_hits.values() if AVAILABLE else ()))
 """
 
 
@@ -61,6 +62,16 @@ def test_damaged_machine_code_is_made_anew_and_kept_again(doubled, tmp_path, end
         file.write_bytes(rest)
     assert doubled() == COMPILED
     assert doubled() == FOUND
+
+
+@needs_numba
+def test_machine_code_by_anothers_name_is_not_called(doubled, tmp_path):
+    assert doubled() == COMPILED
+    assert doubled(NUMBER="0.25") == ["True", "0.5"]
+    one, other = sorted((tmp_path / "kept").rglob("*.nbc"))
+    other.write_bytes(one.read_bytes())
+    assert doubled(NUMBER="0.25") == ["True", "0.5"]
+    assert doubled(NUMBER="0.25") == ["True", "0.5", "1"]
 
 
 @needs_numba

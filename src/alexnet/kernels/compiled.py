@@ -79,14 +79,18 @@ class _Kept(FunctionCache):  # type: ignore[misc]
         super().__init__(function)
         self._cache_file._source_stamp = self._cache_file._source_stamp, _sources()
 
-    def load_overload(self, *which: Any) -> Any:
-        """The machine code for these types, or None."""
-        try:
-            return super().load_overload(*which)
-        except Exception:
-            with suppress(OSError):
-                self.flush()
-            return None
+    def load_overload(self, signature: Any, *where: Any) -> Any:
+        """The machine code for these types, or None.
+
+        Two processes that keep a function's code for two signatures at once may have given both one name.
+        """
+        with suppress(Exception):
+            found = super().load_overload(signature, *where)
+            if found is None or found.signature.args == tuple(signature):
+                return found
+        with suppress(OSError):
+            self.flush()
+        return None
 
     def save_overload(self, *what: Any) -> None:
         """Keep it, if that can be done."""
