@@ -196,3 +196,19 @@ def test_a_rectifier_does_not_hide_what_is_not_a_number(monkeypatch):
     x[1, 3, 5, 6] = torch.nan
     y = convolution(x, weight, bias, stride=1, pad=(1, 1), groups=2, rectified=True)
     assert torch.equal(y.isnan(), F.conv2d(x, weight, bias, 1, 1, groups=2).isnan()) and y[1].isnan().any()
+
+
+@compiled
+def test_towers_gradients_for_what_both_of_them_read_add_up():
+    given = [numbers(5, 12).float(), numbers(8, 12, seed=1).float(), numbers(8, seed=2).float()]
+    own = with_gradients(lambda *of: fully_connected(*of, 2), given, torch.float32)
+    assert_near(own, with_gradients(F.linear, given, torch.float64), 1e-6)
+
+    def of_gradients(compute, kind):
+        leaves = [each.to(kind).requires_grad_() for each in given]
+        first = torch.autograd.grad(compute(*leaves).square().sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(each.square().sum() for each in first), leaves)
+
+    assert_near(
+        of_gradients(lambda *of: fully_connected(*of, 2), torch.float32), of_gradients(F.linear, torch.float64), 1e-5
+    )

@@ -6,7 +6,13 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.kernels import convolution as module
-from alexnet.kernels import convolution_at_points, points, winograd_numba, winograd_weights_numba
+from alexnet.kernels import (
+    convolution_at_points,
+    convolution_on_tiles,
+    points,
+    winograd_numba,
+    winograd_weights_numba,
+)
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
 from alexnet.kernels.mosaic_numba import mosaic
@@ -225,6 +231,51 @@ def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in
     assert counted.asked == [(True, False, False)] * (not fits_back)
     exact = with_gradients(lambda *of: F.conv2d(*of, padding=1) * (own[0] > 0), given, torch.float64)
     assert_near(own, exact, BOUND)
+
+
+@pytest.mark.parametrize("case", ["conv2", "conv3"])
+def test_bf16_is_widened_and_rounded_once(case):
+    """Without tiles it, too, comes here."""
+    *_, pad, groups = CASES[case]
+    given = [each.bfloat16() for each in given_for(CASES[case])]
+    own = with_gradients(lambda *of: at_points(*of, pad, groups, True), given, torch.bfloat16)
+
+    def plainly(x, weight, bias):
+        return F.conv2d(x, weight, bias, padding=pad, groups=groups) * (own[0] > 0)
+
+    assert all(each.dtype == torch.bfloat16 for each in own)
+    assert_near(own, with_gradients(plainly, given, torch.float64), 2**-8)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "size", "taken"), [(False, 5, [convolution_at_points]), (False, 3, []), (True, 5, [])]
+)
+def test_in_bf16_points_are_for_large_kernels_where_there_are_no_tiles(monkeypatch, tiles, size, taken):
+    calls = []
+    monkeypatch.setattr(module, "there_are_tiles", lambda: tiles)
+    monkeypatch.setattr(convolution_on_tiles, "fits", lambda *_: False)
+    monkeypatch.setattr(module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[0])}))
+    monkeypatch.setattr(F, "conv2d", lambda *_, **__: None)
+    x, weight = torch.zeros(128, 96, 27, 27), torch.zeros(256, 48, size, size)
+    given = [each.bfloat16() for each in (x, weight, torch.zeros(256))]
+    convolution(*given, stride=1, pad=(size // 2, size // 2), groups=2)
+    assert calls == taken
+
+
+@pytest.mark.usefixtures("whatever_it_is_worth")
+def test_towers_gradients_for_what_both_read_add_up():
+    given = given_for(CASES["conv3"])
+
+    def ours(towers):
+        return with_gradients(
+            lambda *of: convolution(*of, stride=1, pad=(1, 1), groups=1, rectified=True, towers=towers),
+            given,
+            torch.float32,
+        )
+
+    whole, added = ours(1), ours(3)
+    assert torch.equal(added[0], whole[0]) and not torch.equal(added[1], whole[1])
+    assert_near(added, whole, BOUND)
 
 
 def test_its_gradient_is_differentiated_again():

@@ -9,7 +9,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import Here
-from alexnet.network.towers import Towers, exchanged, tower_of
+from alexnet.network.towers import Towers, exchanged, hybrid_of, tower_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE, Ranks
 from company import laid_together, small, together
@@ -73,6 +73,19 @@ def test_in_float32_too_and_from_eight_images_on_in_every_bit(name, count):
 @pytest.mark.parametrize(("world", "towers"), [(2, 2), (2, 1), (3, 1), (4, 2)])
 def test_any_layout_computes_what_one_process_does(name, world, towers):
     compare(small(name), torch.float64, count=7, world=world, towers=towers, within=1e-12)
+
+
+def test_layers_that_read_both_towers_know_whose_their_units_are():
+    def owners(table):
+        return {name: layer.owners for name, layer in AlexNet(table).learned()}
+
+    whole = lineage("paper")
+    both = dict.fromkeys(["conv1", "conv3", "fc6", "fc7", "fc8"], 2)
+    assert owners(whole) == dict.fromkeys(["conv2", "conv4", "conv5"], 1) | both
+    assert set(owners(tower_of(whole, 2)).values()) == {1}
+    divided = owners(hybrid_of(whole, 2))
+    assert divided["conv3"] == 2 and divided["fc6"] == divided["fc8"] == 1
+    assert owners(whole.with_classes(7))["fc8"] == 1
 
 
 def test_towers_meet_where_the_paper_says_and_for_the_logits():
