@@ -15,7 +15,7 @@ from alexnet.kernels import (
 )
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
-from alexnet.kernels.mosaic_numba import mosaic
+from alexnet.kernels.squares_numba import squares_of
 from alexnet.kernels.stride_one import StrideOne
 from gradients import Counted, assert_near, numbers, with_gradients
 
@@ -95,28 +95,33 @@ def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, c
 @pytest.mark.parametrize(
     ("height", "width", "size", "pad"), [(13, 13, 3, 1), (27, 27, 5, 2), (4, 9, 3, 0), (2, 3, 5, 4)]
 )
-@pytest.mark.parametrize("several", [False, True])
-def test_a_mosaic_has_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad, several):
-    cut = mosaic(height, width, size, pad, several)
-    assert cut.across in ((1, 2) if several else (1,))
+def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad):
+    cut = squares_of(height, width, size, pad)
     for pixels, places, side in zip(cut.pixels, cut.places, (height, width), strict=True):
-        results = [tuple(each) for each in places if each[1] >= 0]
         count = side + 2 * pad - size + 1
-        assert sorted(results) == [(image, i) for image in range(cut.across) for i in range(count)]
-        for line, (image, own) in enumerate(places):
-            seen = [tuple(each) for each in pixels[line : line + size]]
-            for i, (of_image, pixel) in enumerate(seen if own >= 0 else ()):
+        assert [line for line in places if line >= 0] == list(range(count))
+        for line, own in enumerate(places):
+            for i, pixel in enumerate(pixels[line : line + size] if own >= 0 else ()):
                 expected = own - pad + i
-                within = 0 <= expected < side
-                assert (of_image, pixel) == (image, expected) if within else pixel == -1
+                assert pixel == (expected if 0 <= expected < side else -1)
         assert len(pixels) == len(places) + size - 1
         assert len(places) % 4 == 0
 
 
-def test_two_by_two_images_are_fewer_squares():
-    assert mosaic(13, 13, 3, 1, True)[:4] == (2, 6, 7, 7)
-    assert mosaic(13, 13, 3, 1, False)[:4] == (1, 6, 4, 4)
-    assert mosaic(27, 27, 5, 2, True)[:4] == (1, 8, 7, 7)
+def test_an_image_has_the_same_results_in_any_company():
+    """Bit for bit, whatever the others are, and wherever it is."""
+    x, weight, bias = given_for((9, 64, 96, 13, 13, 3, 1, 1))
+    g = numbers(9, 96, 13, 13, seed=9).float()
+
+    def of(x, g, which):
+        x.requires_grad_()
+        y = at_points(x, weight, bias, 1, 1, True)
+        return y[which].detach(), torch.autograd.grad(y, x, g)[0][which]
+
+    expected = of(x.clone(), g, 8)
+    large = torch.tensor([1e9, torch.nan, *[1.0] * 6, 1.0])[:, None, None, None]
+    for own in (of(x * large, g * large, 8), of(x.flip(0), g.flip(0), 0)):
+        assert all(torch.equal(one, other) for one, other in zip(own, expected, strict=True))
 
 
 def test_whole_numbers_are_next_to_exact():
@@ -133,6 +138,10 @@ def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_its_square(
     assert found[1, :, 3:6, 3:6].all()
     found[1, :, :8, :8] = False
     assert not found.any()
+    x, weight, bias = given_for((9, 64, 96, 13, 13, 3, 1, 1))
+    x[4] = torch.inf
+    found = at_points(x, weight, bias, 1, 1, True).isfinite().flatten(1).all(1)
+    assert found.tolist() == [image != 4 for image in range(9)]
 
 
 @pytest.mark.usefixtures("whatever_it_is_worth")

@@ -1,4 +1,4 @@
-"""Convolution, given to PyTorch in the form that matrix units like."""
+"""Convolution: by code of our own, or given to PyTorch in the form that matrix units like."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -10,10 +10,9 @@ from torch.nn import functional as F
 
 from alexnet.kernels import convolution_at_points, convolution_on_tiles
 from alexnet.kernels.choice import ON_CPU, add_up, kind_of_products, way
-from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block
+from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block, shape_of_blocks
 from alexnet.kernels.stride_one import StrideOne
 from alexnet.kernels.tiles_numba import there_are_tiles
-from alexnet.kernels.winograd_numba import SEVERAL, SIZES
 
 FEW = 4  # maps, at most, that come in blocks
 HALF = (torch.bfloat16, torch.float16)
@@ -46,13 +45,13 @@ def convolution(
     kind, (before, behind) = kind_of_products(x), pad
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
-        if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight) or _filtered(x, kind, size)):
+        if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight) or _filtered(x, weight, bias, pad)):
             x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
             stride, pad, before, behind = 1, (0, 0), 0, 0
-        form = _form(kind) if stride == 1 and before == behind else None
-        if form and form.fits(x, weight, bias, before, groups) and form.worth_it(x, weight, before):
-            given = x.to(kind), weight.to(kind), bias.to(kind)
-            found: Tensor = StrideOne.apply(form, *given, before, groups, rectified)
+        one_kind = x.dtype == weight.dtype == bias.dtype or torch.is_autocast_enabled("cpu")
+        form = _form(kind) if stride == 1 and before == behind and one_kind else None
+        if form and form.fits(x, weight, bias, before, groups) and form.worth_it(x := x.to(kind), weight, before):
+            found: Tensor = StrideOne.apply(form, x, weight.to(kind), bias.to(kind), before, groups, rectified)
             return found
     if way(x) == "triton" and len(x) > 0:
         parts = towers_of_convolution((x,), weight, stride=stride, pad=pad, groups=groups)
@@ -112,7 +111,7 @@ class Apart(torch.autograd.Function):
 
 def _in_blocks(x: Tensor, weight: Tensor, stride: int, pad: tuple[int, int], groups: int) -> bool:
     """Whether these are kernels over an image's few maps, which blocks fit; and whether they have a place at all."""
-    fits = min(x.shape[2:]) + sum(pad) >= weight.shape[-1]
+    fits = min(x.shape[2:]) + sum(pad) >= weight.shape[-1] and x.shape[1] == weight.shape[1]
     return stride == SIDE and groups == 1 and x.shape[1] <= FEW and fits
 
 
@@ -121,6 +120,10 @@ def _learns(weight: Tensor) -> bool:
     return torch.is_grad_enabled() and weight.requires_grad
 
 
-def _filtered(x: Tensor, kind: torch.dtype, size: int) -> bool:
-    """Whether minimal filtering goes on from the blocks: so few numbers for so many kernels are faster that way."""
-    return kind == torch.float32 and len(x) >= SEVERAL and -(-size // SIDE) in SIZES
+def _filtered(x: Tensor, weight: Tensor, bias: Tensor, pad: tuple[int, int]) -> bool:
+    """Whether minimal filtering in float32 goes on from the blocks: they pay then whoever learns."""
+    if kind_of_products(x) != torch.float32:
+        return False
+    blocks = x.new_empty(shape_of_blocks(x, pad, weight.shape[-1]), device="meta")
+    kernels, form = kernels_in_blocks(weight, maps_of_a_block(x)), convolution_at_points
+    return form.fits(blocks, kernels, bias, 0, 1) and form.worth_it(blocks, kernels, 0)

@@ -1,4 +1,8 @@
-"""A convolution of stride 1 in float32 by minimal filtering: a form for `stride_one.py`."""
+"""A convolution of stride 1 in float32 or bf16 by minimal filtering: a form for `stride_one.py`.
+
+Results are within some 1e-6 of their size for 3 x 3 kernels, and 3e-6 for 5 x 5, where direct sums in float32 are
+within 0.5e-6. (What is not finite makes NaN of all results of its square, three places further than kernels reach.)
+"""
 
 from torch import Tensor
 
@@ -12,8 +16,8 @@ __all__ = ["backward", "fits", "fits_back", "forward", "of_weights", "worth_it"]
 def of_weights(
     g: Tensor, y: Tensor | None, x: Tensor, weight: Tensor, pad: int, groups: int, asked: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """float32[N, K, H', W'], the output if a rectifier is behind it, float32[N, C, H, W] -> what is asked for of
-    float32[K, C / groups, size, size] and float32[K], the gradients of weights and biases."""
+    """float[N, K, H', W'], the output if a rectifier is behind it, float[N, C, H, W] -> what is asked for of
+    float[K, C / groups, size, size] and float[K], the gradients of weights and biases."""
     if not asked[0]:
         return None, gradients(masked(g, y), x, weight, pad, groups, (False, False, True))[2]
     by_weight, by_bias = weights(x, g, y, weight.shape[-1], pad, groups)

@@ -4,6 +4,7 @@ For bf16 PyTorch's own order gives oneDNN the weights as the factor that it has 
 numbers in the paper's first such layer, for 128 images. Here what is repacked is the activities. In float32 nothing is.
 """
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class _Added(torch.autograd.Function):
         of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         shares = [own.contiguous() for own in g.chunk(ctx.towers, 1)]
         return (
-            sum(own @ kernels for own, kernels in zip(shares, weight.chunk(ctx.towers), strict=True)) if of_x else None,
+            reduce(torch.add, map(torch.matmul, shares, weight.chunk(ctx.towers))) if of_x else None,
             g.t() @ x if of_weight else None,
             torch.cat([own.sum(0) for own in shares]) if of_bias else None,
             None,

@@ -28,8 +28,7 @@ class InBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kind: torch.dtype, pad: tuple[int, int], size: int) -> Tensor:  # type: ignore[override]
         x = x.contiguous(memory_format=torch.channels_last)
-        rows, columns = ((side + sum(pad) - size) // SIDE + -(-size // SIDE) for side in x.shape[2:])
-        shape = len(x), maps_of_a_block(x), rows, columns
+        shape = shape_of_blocks(x, pad, size)
         blocks = torch.empty(shape, dtype=kind, device=x.device, memory_format=torch.channels_last)
         if x.is_cuda:
             from alexnet.kernels import in_blocks_triton
@@ -51,6 +50,12 @@ class InBlocks(torch.autograd.Function):
         right, below = beyond  # pixels that no block reaches
         whole = F.pad(pixels, (0, right, 0, below))
         return whole[:, :, before : before + height, before : before + width], None, None, None
+
+
+def shape_of_blocks(x: Tensor, pad: tuple[int, int], size: int) -> tuple[int, ...]:
+    """[N, room, rows, columns] of the blocks that kernels of `size` reach."""
+    rows, columns = ((side + sum(pad) - size) // SIDE + -(-size // SIDE) for side in x.shape[2:])
+    return len(x), maps_of_a_block(x), rows, columns
 
 
 def maps_of_a_block(x: Tensor) -> int:

@@ -12,7 +12,7 @@ from alexnet.kernels.plain_convolution import gradients, masked
 class StrideOne(torch.autograd.Function):
     """float[N, C, H, W], float[K, C / groups, size, size], float[K] -> float[N, K, H', W'], channels last.
 
-    form        whose code: `convolution_on_tiles` for bf16, `convolution_at_points` for float32
+    form        whose code: `convolution_on_tiles` or `convolution_at_points`
     pad         lines of zeros before and behind the rows and the columns
     rectified   max(0, what comes of it), in which NaN stays (section 3.1)
 

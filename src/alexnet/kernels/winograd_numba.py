@@ -1,6 +1,6 @@
-"""A convolution of stride 1 in float32 by minimal filtering (`points.py`), with bias and rectifier.
+"""A convolution of stride 1 by minimal filtering (`points.py`), with bias and rectifier; sums in float32.
 
-Some squares (`mosaic_numba.py`) are taken to their points; at each point the products' sums over the maps are a
+Some squares (`squares_numba.py`) are taken to their points; at each point the products' sums over the maps are a
 matrix product (`products_numba.py`), and what comes of it is taken back. All that fits in the cache.
 """
 
@@ -14,14 +14,14 @@ from alexnet.kernels.compiled import compiled, compiled_part, processor_has
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
-from alexnet.kernels.mosaic_numba import Mosaic, gather, mosaic, where_it_is
 from alexnet.kernels.points import RESULTS, kernel_at_points, pixels_at_points, results_at_points, side_of_square
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
+from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
 
 SIZES = 3, 5  # of kernels
 MOST = side_of_square(SIZES[-1]) ** 2  # points
-SEVERAL = 8  # images, at least, that are laid side by side
+SEVERAL = 8  # images, at least
 ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
 ABOUT = 50  # squares that are multiplied together
@@ -43,9 +43,10 @@ def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool
     """Whether minimal filtering can convolve float[N, C, H, W] with float[K, C / groups, size, size] and float[K]:
     kernels of 3 or 5 in whole vectors, over maps in 16s, that have places."""
     (kernels, maps, size, other), sides = weight.shape, x.shape[2:]
-    ours = size == other and size in SIZES and x.shape[1] == maps * groups and len(bias) == kernels > 0
-    places = min(sides) > 0 and min(sides) + 2 * pad >= size and pad < size
-    return ours and places and maps > 0 == maps % LANES == kernels % groups and vectors_of(kernels // groups) > 0
+    ours = x.dim() == 4 and size == other and size in SIZES and x.shape[1] == maps * groups
+    ours = ours and bias.shape == (kernels,) and kernels > 0 <= pad < size
+    places = ours and min(sides) > 0 and min(sides) + 2 * pad >= size
+    return places and maps > 0 == maps % LANES == kernels % groups and vectors_of(kernels // groups) > 0
 
 
 def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
@@ -56,9 +57,9 @@ def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
     times, of_a_group = 2 if x.dtype == torch.bfloat16 else 1, kernels * maps // x.shape[1]
     if len(x) < SEVERAL or min(of_a_group, maps) < ENOUGH * times:
         return False
-    cut = mosaic(*x.shape[2:], size, pad, True)
+    cut = squares_of(*x.shape[2:], size, pad)
     height, width = (side + 2 * pad - size + 1 for side in x.shape[2:])
-    fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= cut.across**2 * height * width * size * size
+    fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= height * width * size * size
     return fewer and len(x) * height * width * of_a_group * maps * size * size >= PRODUCTS * times
 
 
@@ -68,7 +69,7 @@ def fits_back(weight: Tensor, pad: int) -> bool:
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rectified: bool) -> Tensor:
-    """float32[N, C, H, W], float32[K, C / groups, size, size], float32[K] -> float32[N, K, H', W'], channels last.
+    """float[N, C, H, W], float[K, C / groups, size, size], float[K] -> float[N, K, H', W'], channels last.
 
     pad   lines of zeros on every side. Section 3.5, with the rectifier of 3.1 if it is `rectified`; for what `fits`.
     """
@@ -77,7 +78,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rect
 
 
 def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int) -> Tensor:
-    """float32[N, K, H', W'], and the output if a rectifier is behind it -> float32[N, C, H, W], channels last: the
+    """float[N, K, H', W'], and the output if a rectifier is behind it -> float[N, C, H, W], channels last: the
     gradient of what went in, for what `fits_back`. It is a convolution of `g` with the kernels turned around, maps and
     kernels exchanged."""
     maps, size = weight.shape[1:3]
@@ -87,7 +88,7 @@ def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int)
 
 
 def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
-    """float32[size, size, C / groups, K] -> float32[K / several, 36, C / groups, several]: kernels at the points."""
+    """float[size, size, C / groups, K] -> float32[K / several, points, C / groups, several], 32 or 48 together."""
     size, _, maps, kernels = weight.shape
     several = LANES * vectors_of(of_a_group)
     result = torch.empty(kernels // several, side_of_square(size) ** 2, maps, several)
@@ -117,9 +118,9 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     images, _, *sides = x.shape
     height, width = (side + 2 * pad - size + 1 for side in sides)
     result = torch.empty((images, len(bias), height, width), dtype=x.dtype, memory_format=torch.channels_last)
-    cut = mosaic(*sides, size, pad, images >= SEVERAL)
+    cut = squares_of(*sides, size, pad)
     band = -(-cut.rows // max(1, round(cut.rows * cut.columns / ABOUT)))
-    share = -(-images // cut.across**2) * -(-cut.rows // band)
+    share = images * -(-cut.rows // band)
     above = lines(x if y is None else y).reshape(-1)
     arrays = lines(x), above, bare(factors), bare(bias), lines(result)
     on_all_cores(_forward, share, *arrays, cut, band, groups, y is not None, rectified)
@@ -127,7 +128,7 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
 
 
 @compiled
-def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Mosaic, band: int,
+def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Squares, band: int,
              groups: int, masked: bool, rectified: bool) -> None:  # fmt: skip
     """The bands from `first` to `last`, of `band` rows of squares each.
 
@@ -145,12 +146,12 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
     square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
     given, numbers, result = x.reshape(x.size), factors.reshape(factors.size), y.reshape(y.size)
     for unit in range(first, last):
-        which, begin = unit // bands, unit % bands * band
+        image, begin = unit // bands, unit % bands * band
         squares = (min(begin + band, cut.rows) - begin) * cut.columns
         for group in range(groups):
             for each in range(squares):
                 row, column = begin + each // cut.columns, each % cut.columns
-                where_it_is(offsets, cut.side, cut.pixels, cut, which, row, column, x.shape)
+                where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
                 for map_ in range(0, maps, LANES):
                     gather(given, above, masked, offsets, count, group * maps + map_, square)
                     if count < MOST:
@@ -161,7 +162,7 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                 _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares)
                 for each in range(squares):
                     row, column = begin + each // cut.columns, each % cut.columns
-                    where_it_is(offsets, RESULTS, cut.places, cut, which, row, column, y.shape)
+                    where_it_is(offsets, RESULTS, cut.places, image, row, column, y.shape)
                     for kernel in range(0, several, LANES):
                         if count < MOST:
                             results3(sums, each * several + kernel, further, square, 0, LANES)

@@ -1,4 +1,4 @@
-"""The gradients of a convolution's weights and biases by minimal filtering (`points.py`), in float32.
+"""The gradients of a convolution's weights and biases by minimal filtering (`points.py`); sums in float32.
 
 Squares of pixels and of the results' gradients are taken to the points, some images at a time; at each point, the sums
 of their products over all squares are a matrix product, and grow from images to images.
@@ -14,11 +14,11 @@ from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
-from alexnet.kernels.mosaic_numba import Mosaic, gather, mosaic, where_it_is
 from alexnet.kernels.points import RESULTS, kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
-from alexnet.kernels.winograd_numba import MOST, SEVERAL, SIZES, WIDTHS, pixels3, pixels5, vectors_of
+from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
+from alexnet.kernels.winograd_numba import MOST, SIZES, WIDTHS, pixels3, pixels5, vectors_of
 
 MAPS = 8 if WIDTHS[0] > 1 else 4  # of a block of sums
 SQUARES = 1.25  # for each map, that are multiplied before the next ones enter: then the sums' own way is short enough
@@ -39,13 +39,13 @@ class Share(NamedTuple):
 
 
 def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups: int) -> tuple[Tensor, Tensor]:
-    """float32[N, C, H, W], float32[N, K, H', W'], and the output if a rectifier is behind it ->
-    float32[K, C / groups, size, size], channels last, and float32[K]: the same for any number of threads."""
+    """float[N, C, H, W], float[N, K, H', W'], and the output if a rectifier is behind it ->
+    float[K, C / groups, size, size], channels last, and float[K]: the same for any number of threads."""
     x, g = (each.contiguous(memory_format=torch.channels_last) for each in (x, g))
     images, channels, *sides = x.shape
     maps, kernels = channels // groups, g.shape[1] // groups
-    cut = mosaic(*sides, size, pad, images >= SEVERAL)
-    rows = -(-images // cut.across**2) * cut.rows
+    cut = squares_of(*sides, size, pad)
+    rows = images * cut.rows
     together = max(1, round(SQUARES * maps / cut.columns))
     learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, groups * kernels)
     above, share = lines(g if y is None else y).reshape(-1), shared_out(groups, maps, kernels)
@@ -71,7 +71,7 @@ def shared_out(groups: int, maps: int, kernels: int) -> Share:
 
 
 @compiled
-def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallies: Any, masked: bool, cut: Mosaic,
+def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallies: Any, masked: bool, cut: Squares,
           share: Share, together: int) -> None:  # fmt: skip
     """The parts from `first` to `last` of the sums over all squares, so many rows of squares `together`."""
     if first == last:
@@ -103,14 +103,14 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 
 
 @compiled_part
-def _enter(x: Any, map_: int, own: int, begin: int, here: int, cut: Mosaic, square: Any, offsets: Any, points: Any,
+def _enter(x: Any, map_: int, own: int, begin: int, here: int, cut: Squares, square: Any, offsets: Any, points: Any,
            plane: int) -> None:  # fmt: skip
     """Some rows of squares, of their maps from `map_` on `own`, to the points."""
     given, count = x.reshape(x.size), cut.side * cut.side
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
-        which, row = divmod(begin + row, cut.rows)
-        where_it_is(offsets, cut.side, cut.pixels, cut, which, row, column, x.shape)
+        image, row = divmod(begin + row, cut.rows)
+        where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
         for i in range(0, own, LANES):
             gather(given, given, False, offsets, count, map_ + i, square)
             if count < MOST:
@@ -120,7 +120,7 @@ def _enter(x: Any, map_: int, own: int, begin: int, here: int, cut: Mosaic, squa
 
 
 @compiled_part
-def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int, here: int, cut: Mosaic, square: Any,
+def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int, here: int, cut: Squares, square: Any,
             offsets: Any, spread: Any, further: int, tallies: Any, tallied: bool) -> None:  # fmt: skip
     """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
     `tallied`."""
@@ -128,8 +128,8 @@ def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         line = begin + row
-        which, row = divmod(line, cut.rows)
-        where_it_is(offsets, RESULTS, cut.places, cut, which, row, column, g.shape)
+        image, row = divmod(line, cut.rows)
+        where_it_is(offsets, RESULTS, cut.places, image, row, column, g.shape)
         for i in range(0, wide, LANES):
             total = gather(given, above, masked, offsets, count, kernel + i, square)
             if tallied:
