@@ -24,9 +24,9 @@ MOST = side_of_square(SIZES[-1]) ** 2  # points
 SEVERAL = 8  # images, at least
 ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
-ABOUT = 50  # squares that are multiplied together
 # How many vectors of sums a processor's registers hold, for so many squares.
 ROWS, WIDTHS = (7, (3, 2)) if processor_has("avx512f") else (6, (1, 1))
+TOGETHER = 8 * ROWS  # squares that are at the points at a time
 
 pixels3, pixels5 = (separable(pixels_at_points(size)) for size in SIZES)
 results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
@@ -119,18 +119,17 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     height, width = (side + 2 * pad - size + 1 for side in sides)
     result = torch.empty((images, len(bias), height, width), dtype=x.dtype, memory_format=torch.channels_last)
     cut = squares_of(*sides, size, pad)
-    band = -(-cut.rows // max(1, round(cut.rows * cut.columns / ABOUT)))
-    share = images * -(-cut.rows // band)
+    share = -(-images * cut.rows * cut.columns // TOGETHER)
     above = lines(x if y is None else y).reshape(-1)
     arrays = lines(x), above, bare(factors), bare(bias), lines(result)
-    on_all_cores(_forward, share, *arrays, cut, band, groups, y is not None, rectified)
+    on_all_cores(_forward, share, *arrays, cut, groups, y is not None, rectified)
     return result
 
 
 @compiled
-def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Squares, band: int,
-             groups: int, masked: bool, rectified: bool) -> None:  # fmt: skip
-    """The bands from `first` to `last`, of `band` rows of squares each.
+def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Squares, groups: int,
+             masked: bool, rectified: bool) -> None:  # fmt: skip
+    """The shares from `first` to `last` of all images' squares.
 
     masked   whether x counts where `above` is above 0 alone: told as a number, as the kernels' size is, since compiled
              for each case by itself it would take ten seconds more
@@ -138,19 +137,20 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
     if first == last:
         return
     blocks, count, maps, several = factors.shape
-    room = -(-band * cut.columns // ROWS) * ROWS
+    of_an_image = cut.rows * cut.columns
     # A line more from point to point: those of a square would share the same places in the cache.
-    plane, further, bands = room * maps + LANES, room * several + LANES, -(-cut.rows // band)
+    plane, further = TOGETHER * maps + LANES, TOGETHER * several + LANES
     points = on_a_line(np.zeros(count * plane + LANES, np.float32))
     sums = on_a_line(np.empty(count * further + LANES, np.float32))
     square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
     given, numbers, result = x.reshape(x.size), factors.reshape(factors.size), y.reshape(y.size)
     for unit in range(first, last):
-        image, begin = unit // bands, unit % bands * band
-        squares = (min(begin + band, cut.rows) - begin) * cut.columns
+        begin = unit * TOGETHER
+        squares = min(TOGETHER, x.shape[0] * of_an_image - begin)
         for group in range(groups):
             for each in range(squares):
-                row, column = begin + each // cut.columns, each % cut.columns
+                image, square_of_it = divmod(begin + each, of_an_image)
+                row, column = divmod(square_of_it, cut.columns)
                 where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
                 for map_ in range(0, maps, LANES):
                     gather(given, above, masked, offsets, count, group * maps + map_, square)
@@ -161,7 +161,8 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
             for block in range(group * blocks // groups, (group + 1) * blocks // groups):
                 _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares)
                 for each in range(squares):
-                    row, column = begin + each // cut.columns, each % cut.columns
+                    image, square_of_it = divmod(begin + each, of_an_image)
+                    row, column = divmod(square_of_it, cut.columns)
                     where_it_is(offsets, RESULTS, cut.places, image, row, column, y.shape)
                     for kernel in range(0, several, LANES):
                         if count < MOST:
