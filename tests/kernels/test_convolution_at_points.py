@@ -1,6 +1,5 @@
 """Convolutions by minimal filtering, in float32, against PyTorch's own in float64."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,13 +8,11 @@ from alexnet.kernels import convolution as module
 from alexnet.kernels import (
     convolution_at_points,
     convolution_on_tiles,
-    points,
     winograd_numba,
     winograd_weights_numba,
 )
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
-from alexnet.kernels.squares_numba import squares_of
 from alexnet.kernels.stride_one import StrideOne
 from gradients import Counted, assert_near, numbers, with_gradients
 
@@ -55,19 +52,6 @@ def whatever_it_is_worth(monkeypatch):
     monkeypatch.setattr(convolution_at_points, "worth_it", lambda *_: True)
 
 
-@pytest.mark.parametrize("size", [3, 5])
-def test_products_at_the_points_are_a_convolution(size):
-    """In float64, by the definition: what the kernels see, the kernels' gradients, and results from pixels."""
-    a, g, b = points.results_at_points(size), points.kernel_at_points(size), points.pixels_at_points(size)
-    draw = np.random.default_rng(0)
-    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (3 + size, size, 4))
-    at_points = b @ pixels @ b.T
-    seen = np.lib.stride_tricks.sliding_window_view(pixels, (size, size))
-    np.testing.assert_allclose(a.T @ (g @ kernel @ g.T * at_points) @ a, (seen * kernel).sum((2, 3)), atol=1e-12)
-    seen = np.lib.stride_tricks.sliding_window_view(pixels, (4, 4))
-    np.testing.assert_allclose(g.T @ (a @ gradients @ a.T * at_points) @ g, (seen * gradients).sum((2, 3)), atol=1e-12)
-
-
 @pytest.mark.usefixtures("whatever_it_is_worth")
 @pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -90,22 +74,6 @@ def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, c
     assert_near(own, with_gradients(plainly, given_for(case), torch.float64), BOUND if size == 3 else WIDER)
     assert calls == [convolution_at_points]
     assert own[0].is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "size", "pad"), [(13, 13, 3, 1), (27, 27, 5, 2), (4, 9, 3, 0), (2, 3, 5, 4)]
-)
-def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad):
-    cut = squares_of(height, width, size, pad)
-    for pixels, places, side in zip(cut.pixels, cut.places, (height, width), strict=True):
-        count = side + 2 * pad - size + 1
-        assert [line for line in places if line >= 0] == list(range(count))
-        for line, own in enumerate(places):
-            for i, pixel in enumerate(pixels[line : line + size] if own >= 0 else ()):
-                expected = own - pad + i
-                assert pixel == (expected if 0 <= expected < side else -1)
-        assert len(pixels) == len(places) + size - 1
-        assert len(places) % 4 == 0
 
 
 def test_an_image_has_the_same_results_in_any_company():
