@@ -112,25 +112,6 @@ def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_its_square(
     assert found.tolist() == [image != 4 for image in range(9)]
 
 
-@pytest.mark.usefixtures("whatever_it_is_worth")
-def test_in_any_layout():
-    x, weight, bias = given_for(CASES["conv3"])
-    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    of_x = (x, x.contiguous(memory_format=torch.channels_last), x.repeat(1, 1, 1, 2)[..., :13])
-    for own in of_x:
-        for kernel in (weight, weight.contiguous(memory_format=torch.channels_last)):
-            for some in (bias, torch.stack([bias, bias], 1)[:, 0]):
-                assert_near([convolution(own, kernel, some, stride=1, pad=(1, 1), groups=1)], [exact], BOUND)
-
-
-@pytest.mark.usefixtures("whatever_it_is_worth")
-def test_what_has_no_result_stays_pytorchs_error():
-    x, weight, bias = given_for(CASES["conv3"])
-    for wrong in ((x[:, :48], weight, bias), (torch.cat([x, x], 1), weight, bias), (x, weight, bias[:8])):
-        with pytest.raises(RuntimeError):
-            convolution(*wrong, stride=1, pad=(1, 1), groups=1)
-
-
 @pytest.mark.parametrize(
     ("shape", "kernels", "size", "pad", "groups", "worth"),
     [
@@ -160,18 +141,6 @@ def test_points_are_for_what_is_worth_it(monkeypatch, shape, kernels, size, pad,
     assert calls == [1] * worth
 
 
-@pytest.mark.parametrize("case", ["conv2", "conv3", "three groups"])
-def test_any_number_of_threads_gives_the_same(case):
-    *_, pad, groups = CASES[case]
-    given, before, results = given_for(CASES[case]), torch.get_num_threads(), []
-    for threads in (1, 2, 5, 16):
-        torch.set_num_threads(threads)
-        results.append(with_gradients(lambda *of: at_points(*of, pad, groups, True), given, torch.float32))
-        torch.set_num_threads(before)
-    for own in results[1:]:
-        assert all(torch.equal(one, other) for one, other in zip(own, results[0], strict=True))
-
-
 @pytest.mark.parametrize(("groups", "maps", "kernels"), [(1, 48, 96), (2, 192, 128), (3, 16, 32)])
 def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
     before = torch.get_num_threads()
@@ -183,21 +152,6 @@ def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
         assert share.of_maps <= maps // 16
         assert share.of_kernels <= kernels // 16
         assert parts >= min(threads, groups * (maps // 16) * (kernels // 32) // 4)
-
-
-def test_only_the_gradients_that_are_asked_for_are_computed(monkeypatch):
-    backward, seen = convolution_at_points.backward, []
-    monkeypatch.setattr(convolution_at_points, "backward", lambda *of: seen.append(1) or backward(*of))
-    given = given_for(CASES["conv3"])
-    for asked in ((True, False, False), (False, True, False), (False, False, True), (True, True, True)):
-        leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        result = at_points(*leaves, 1, 1, False).sum()
-        seen.clear()
-        with Counted() as counted:
-            result.backward()
-        assert [each.grad is not None for each in leaves] == list(asked)
-        assert seen == [1] * asked[0]
-        assert counted.asked == [(False, False, True)] * (asked == (False, False, True))
 
 
 def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in():
@@ -253,18 +207,6 @@ def test_towers_gradients_for_what_both_read_add_up():
     whole, added = ours(1), ours(3)
     assert torch.equal(added[0], whole[0]) and not torch.equal(added[1], whole[1])
     assert_near(added, whole, BOUND)
-
-
-def test_its_gradient_is_differentiated_again():
-    *_, pad, groups = CASES["conv2"]
-
-    def of_gradients(compute, kind):
-        given = [each.to(kind).requires_grad_() for each in given_for(CASES["conv2"])]
-        first = torch.autograd.grad(compute(*given).square().mean(), given, create_graph=True)
-        return torch.autograd.grad(sum(each.square().mean() for each in first), given)
-
-    ours = of_gradients(lambda *of: at_points(*of, pad, groups, False), torch.float32)
-    assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 2e-5)
 
 
 def test_many_images_first_layer_goes_from_blocks_to_points_even_where_nothing_is_learnt(monkeypatch):

@@ -12,7 +12,7 @@ from alexnet.kernels.laid_numba import laid_out
 from alexnet.kernels.pairs_numba import in_pairs
 from alexnet.kernels.stride_one import StrideOne
 from alexnet.kernels.tiles_numba import there_are_tiles
-from gradients import Counted, assert_near, numbers, with_gradients
+from gradients import assert_near, numbers, with_gradients
 
 tiles = pytest.mark.skipif(not there_are_tiles(), reason="this processor has no tiles of bf16, or they are not allowed")
 HALF, BOUND = torch.bfloat16, 2**-7
@@ -123,37 +123,6 @@ def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_one_pixel(c
 
 
 @tiles
-@pytest.mark.usefixtures("whatever_it_is_worth")
-def test_in_any_layout():
-    x, weight, bias = given_for(CASES["conv3"])
-    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    kernels, maps, *size = weight.shape
-    odd = torch.cat([weight[0, 0, 0, :1], weight.permute(0, 2, 3, 1).flatten()])[1:].view(kernels, *size, maps)
-    of_x = (
-        x,
-        x.contiguous(memory_format=torch.channels_last),
-        x.repeat(1, 1, 1, 2)[..., :13],
-        x[:, :, ::1].flip(0).flip(0),
-    )
-    for own in of_x:
-        for kernel in (weight, weight.contiguous(memory_format=torch.channels_last), odd.permute(0, 3, 1, 2)):
-            for some in (bias, torch.stack([bias, bias], 1)[:, 0]):
-                assert_near([convolution(own, kernel, some, stride=1, pad=(1, 1), groups=1)], [exact], BOUND)
-    same = bias[:1].expand(kernels)
-    exact = F.conv2d(x.double(), weight.double(), same.double(), padding=1)
-    assert_near([convolution(x, weight, same, stride=1, pad=(1, 1), groups=1)], [exact], BOUND)
-
-
-@tiles
-@pytest.mark.usefixtures("whatever_it_is_worth")
-def test_what_has_no_result_stays_pytorchs_error():
-    x, weight, bias = given_for(CASES["conv3"])
-    for wrong in ((x[:, :48], weight, bias), (torch.cat([x, x], 1), weight, bias), (x, weight, bias[:8])):
-        with pytest.raises(RuntimeError):
-            convolution(*wrong, stride=1, pad=(1, 1), groups=1)
-
-
-@tiles
 def test_it_is_differentiated_forwards():
     given = [each.to(HALF) for each in (numbers(128, 96, 5, 27), numbers(128, 96, 5, 5, seed=1), numbers(128))]
     assert convolution_numba.worth_it(given[0], given[1], 2)
@@ -182,47 +151,6 @@ def test_tiles_compute_what_is_worth_laying_out(monkeypatch, shape, kernels, siz
     x, weight = torch.zeros(shape, dtype=HALF), torch.zeros(kernels, shape[1], size, size, dtype=HALF)
     convolution(x, weight, torch.zeros(kernels, dtype=HALF), stride=1, pad=(pad, pad), groups=1)
     assert calls == [1] * worth
-
-
-@tiles
-def test_any_number_of_threads_gives_the_same():
-    given, before, results = given_for(CASES["more than are laid out together"]), torch.get_num_threads(), []
-    for threads in (1, 2, 5):
-        torch.set_num_threads(threads)
-        results.append(with_gradients(lambda *of: on_tiles(*of, 1, 1, True), given, HALF)[:2])
-        torch.set_num_threads(before)
-    for own in results[1:]:
-        assert all(torch.equal(one, other) for one, other in zip(own, results[0], strict=True))
-
-
-@tiles
-def test_only_the_gradients_that_are_asked_for_are_computed(monkeypatch):
-    backward, seen = convolution_on_tiles.backward, []
-    monkeypatch.setattr(convolution_on_tiles, "backward", lambda *of: seen.append(1) or backward(*of))
-    given = given_for(CASES["conv3"])
-    for asked in ((True, False, False), (False, True, False), (False, True, True), (True, True, True)):
-        leaves = [each.clone().requires_grad_(wanted) for each, wanted in zip(given, asked, strict=True)]
-        result = on_tiles(*leaves, 1, 1, False).sum()
-        seen.clear()
-        with Counted() as counted:
-            result.backward()
-        assert [each.grad is not None for each in leaves] == list(asked)
-        assert seen == [1] * asked[0]
-        assert counted.asked == [(False, *asked[1:])] * any(asked[1:])
-
-
-@tiles
-@pytest.mark.parametrize("case", ["conv2", "conv3"])
-def test_its_gradient_is_differentiated_again(case):
-    *_, pad, groups = CASES[case]
-
-    def of_gradients(compute, kind):
-        given = [each.to(kind).requires_grad_() for each in given_for(CASES[case])]
-        first = torch.autograd.grad(compute(*given).square().mean(), given, create_graph=True)
-        return torch.autograd.grad(sum(each.square().mean() for each in first), given)
-
-    ours = of_gradients(lambda *of: on_tiles(*of, pad, groups, False), HALF)
-    assert_near(ours, of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64), 2**-5)
 
 
 @tiles

@@ -13,6 +13,7 @@ try:
     import numba
     from numba.core.caching import FunctionCache
     from numba.core.codegen import get_host_cpu_features
+    from numba.core.registry import cpu_target
     from numba.extending import intrinsic
 
     AVAILABLE = not numba.config.DISABLE_JIT
@@ -24,8 +25,11 @@ except Exception:  # missing, or broken in one of the many ways of a compiler: e
 
 
 def processor_has(feature: str) -> bool:
-    """Whether code is compiled for processors that have it, as LLVM names it: `avx512f`."""
-    return AVAILABLE and f"+{feature}" in str(numba.config.CPU_FEATURES).split(",")
+    """Whether code is compiled for processors that have it, as LLVM names it: `avx512f`.
+
+    The target knows, and no setting does: Numba compiles for what it was told when somebody first used it.
+    """
+    return AVAILABLE and f"+{feature}" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

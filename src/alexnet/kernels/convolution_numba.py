@@ -59,7 +59,7 @@ def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool
     """Whether tiles can convolve float[N, C, H, W] with float[K, C / groups, size, size] and float[K]: square kernels
     in 32s, over maps in 16s, that have places; images for all cores."""
     (kernels, maps, size, other), sides = weight.shape, x.shape[2:]
-    ours = size == other and x.shape[1] == maps * groups and len(bias) == kernels > 0
+    ours = x.dim() == 4 and size == other and x.shape[1] == maps * groups and bias.shape == (kernels,) and kernels > 0
     places = min(sides) > 0 and min(sides) + 2 * pad >= size and len(x) >= 2 * torch.get_num_threads()
     return ours and places and maps % TILE == 0 and kernels % (BLOCK * groups) == 0 and there_are_tiles()
 

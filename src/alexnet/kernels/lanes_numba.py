@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from alexnet.kernels.compiled import AVAILABLE, in_llvm
+from alexnet.kernels.compiled import AVAILABLE, in_llvm, processor_has
 
 LANES = 16
 ONCE = {"flags": ("contract",)}  # a product and a sum may be rounded once, as in all compiled code
@@ -92,16 +92,11 @@ def _seen_as(kind: str) -> Any:
 bits, of_bits = _seen_as("int32"), _seen_as("float32")  # those of float32, and the other way
 
 
-def target_has(context: Any, feature: str) -> bool:
-    """Whether code is compiled for processors that have it, as LLVM names it: `avx512f`."""
-    return f"+{feature}" in context.codegen().magic_tuple()[2].split(",")
-
-
 @in_llvm
 def has_rough_roots(_: Any) -> Any:
     """Whether `rough_root` may be called."""
     return types.boolean(), lambda context, *_: ir.Constant(
-        context.get_value_type(types.boolean), int(target_has(context, "avx512f"))
+        context.get_value_type(types.boolean), int(processor_has("avx512f"))
     )
 
 
@@ -110,7 +105,7 @@ def rough_root(_: Any, lanes: Any) -> Any:
     """1 / sqrt of sixteen float32, to 0.006 percent."""
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        if not target_has(context, "avx512f"):
+        if not processor_has("avx512f"):
             return given[0]  # in a branch that is not taken
         kind, mask = given[0].type, ir.IntType(LANES)(-1)
         function = ir.FunctionType(kind, [kind, kind, mask.type])

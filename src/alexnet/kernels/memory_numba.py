@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm
-from alexnet.kernels.lanes_numba import LANES, Lanes, every, target_has, where
+from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm, processor_has
+from alexnet.kernels.lanes_numba import LANES, Lanes, every, where
 
 Floats = NDArray[Any]
 LINE = 64  # bytes that enter the cache together
@@ -66,14 +66,14 @@ def _widened(builder: Any, stored: str, value: Any) -> Any:
     return builder.zext(value, _like(value, INT)) if stored == "uint8" else value
 
 
-def _narrowed(context: Any, builder: Any, stored: str, value: Any) -> Any:
+def _narrowed(builder: Any, stored: str, value: Any) -> Any:
     """The other way; bf16 rounded to the nearest, ties to even."""
     if stored == "uint8":
         return builder.trunc(value, _like(value, ir.IntType(8)))
     if stored != "uint16":
         return value
     # LLVM 15, which is Numba 0.61's, does not know how. The processor takes numbers below 1.2e-38 for 0.
-    if target_has(context, "avx512bf16") and llvm_version_info >= (20,):
+    if processor_has("avx512bf16") and llvm_version_info >= (20,):
         return builder.bitcast(builder.fptrunc(value, _like(value, _BFloat())), _like(value, HALF))
     bits = builder.bitcast(value, _like(value, INT))
     odd = builder.and_(builder.lshr(bits, _integer(bits, 16)), _integer(bits, 1))
@@ -127,7 +127,7 @@ def _nothing(_: Any, array: Any) -> Any:
 def _all_sixteen(_: Any, array: Any, index: Any, lanes: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        builder.store(_narrowed(context, builder, str(array.dtype), given[2]), place, align=_bytes(array))
+        builder.store(_narrowed(builder, str(array.dtype), given[2]), place, align=_bytes(array))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), written_out
@@ -137,7 +137,7 @@ def _all_sixteen(_: Any, array: Any, index: Any, lanes: Any) -> Any:
 def _all_sixteen_past(_: Any, array: Any, index: Any, lanes: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        store = builder.store(_narrowed(context, builder, str(array.dtype), given[2]), place, align=LINE)
+        store = builder.store(_narrowed(builder, str(array.dtype), given[2]), place, align=LINE)
         store.set_metadata("nontemporal", builder.module.add_metadata([INT(1)]))
         return context.get_dummy_value()
 
@@ -147,7 +147,7 @@ def _all_sixteen_past(_: Any, array: Any, index: Any, lanes: Any) -> Any:
 @in_llvm
 def _one_of(_: Any, array: Any, index: Any, lanes: Any, lane: Any) -> Any:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        number = _narrowed(context, builder, str(array.dtype), builder.extract_element(given[2], given[3]))
+        number = _narrowed(builder, str(array.dtype), builder.extract_element(given[2], given[3]))
         builder.store(number, _place(context, builder, signature.args[0], given[0], given[1], False))
         return context.get_dummy_value()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm
+from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm, processor_has
 from alexnet.kernels.lanes_numba import LANES, outside
 
 TILE = 16  # rows of a tile, and columns of what products add to
@@ -23,7 +23,6 @@ LOW, HALF = np.int32(0xFFFF), np.int32(16)
 if AVAILABLE:
     from llvmlite import ir
     from numba import types
-    from numba.core.registry import cpu_target
 
     BYTE, LONG, NOTHING = ir.IntType(8), ir.IntType(64), ir.VoidType()
     POINTER = BYTE.as_pointer()
@@ -34,8 +33,7 @@ def there_are_tiles() -> bool:
     """Whether this processor has such a unit, the system lets this process use it, and code is compiled for it."""
     if not AVAILABLE or not torch.cpu._is_amx_tile_supported() or not torch.cpu._init_amx():
         return False
-    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
-    return {"+amx-tile", "+amx-bf16"} <= set(features)
+    return processor_has("amx-tile") and processor_has("amx-bf16")
 
 
 @lru_cache(None)

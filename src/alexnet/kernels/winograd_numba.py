@@ -99,13 +99,13 @@ def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
 @compiled
 def _kernels(first: int, last: int, weight: Any, result: Any) -> None:
     """Those of the maps from `first` to `last`."""
-    (size, _, maps, kernels), (_, points, _, several) = weight.shape, result.shape
+    (_, _, maps, kernels), (_, points, _, several) = weight.shape, result.shape
     given, into = weight.reshape(weight.size), result.reshape(result.size)
     for map_ in range(first, last):
         for kernel in range(0, kernels, LANES):
             block, own = divmod(kernel, several)
             at, to = map_ * kernels + kernel, (block * points * maps + map_) * several + own
-            if size == 3:
+            if points < MOST:
                 kernel3(given, at, maps * kernels, into, to, maps * several)
             else:
                 kernel5(given, at, maps * kernels, into, to, maps * several)
@@ -152,12 +152,7 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                 image, square_of_it = divmod(begin + each, of_an_image)
                 row, column = divmod(square_of_it, cut.columns)
                 where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
-                for map_ in range(0, maps, LANES):
-                    gather(given, above, masked, offsets, count, group * maps + map_, square)
-                    if count < MOST:
-                        pixels3(square, 0, LANES, points, each * maps + map_, plane)
-                    else:
-                        pixels5(square, 0, LANES, points, each * maps + map_, plane)
+                enter(given, above, masked, offsets, count, group * maps, maps, square, points, each * maps, plane)
             for block in range(group * blocks // groups, (group + 1) * blocks // groups):
                 _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares)
                 for each in range(squares):
@@ -170,6 +165,18 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                         else:
                             results5(sums, each * several + kernel, further, square, 0, LANES)
                         _leave(square, offsets, bias, block * several + kernel, result, rectified)
+
+
+@compiled_part
+def enter(x: Any, above: Any, masked: bool, offsets: Any, count: int, map_: int, maps: int, square: Any, points: Any,
+          to: int, plane: int) -> None:  # fmt: skip
+    """A square's maps from `map_` on, as many as `maps`, to its points, `count` of them: `gather` says which pixels."""
+    for i in range(0, maps, LANES):
+        gather(x, above, masked, offsets, count, map_ + i, square)
+        if count < MOST:
+            pixels3(square, 0, LANES, points, to + i, plane)
+        else:
+            pixels5(square, 0, LANES, points, to + i, plane)
 
 
 @compiled_part

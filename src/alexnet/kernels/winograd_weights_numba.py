@@ -18,14 +18,14 @@ from alexnet.kernels.points import RESULTS, kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
 from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
-from alexnet.kernels.winograd_numba import MOST, SIZES, WIDTHS, pixels3, pixels5, vectors_of
+from alexnet.kernels.winograd_numba import MOST, SIZES, WIDTHS, enter, vectors_of
 
 MAPS = 8 if WIDTHS[0] > 1 else 4  # of a block of sums
 SQUARES = 1.25  # for each map, that are multiplied before the next ones enter: then the sums' own way is short enough
 
 gradients3, gradients5 = (separable(results_at_points(size)) for size in SIZES)
 weights3, weights5 = (separable(kernel_at_points(size).T) for size in SIZES)
-wide_sums, narrow_sums = (block_of_sums(MAPS, vectors) for vectors in WIDTHS)
+wide_products, narrow_products = (block_of_sums(MAPS, vectors) for vectors in WIDTHS)
 
 
 class Share(NamedTuple):
@@ -40,7 +40,8 @@ class Share(NamedTuple):
 
 def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups: int) -> tuple[Tensor, Tensor]:
     """float[N, C, H, W], float[N, K, H', W'], and the output if a rectifier is behind it ->
-    float[K, C / groups, size, size], channels last, and float[K]: the same for any number of threads."""
+    float[K, C / groups, size, size], channels last, and float[K]: the gradients of weights and biases (sections 3.5
+    and 5), the same for any number of threads. For what `fits`."""
     x, g = (each.contiguous(memory_format=torch.channels_last) for each in (x, g))
     images, channels, *sides = x.shape
     maps, kernels = channels // groups, g.shape[1] // groups
@@ -53,7 +54,7 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     on_all_cores(_grow, share.groups * share.of_maps * share.of_kernels, *arrays, y is not None, cut, share,
                  min(together, rows))  # fmt: skip
     found = torch.empty(size, size, maps, groups * kernels)
-    on_all_cores(_leave, groups * maps, bare(learnt), bare(found))
+    on_all_cores(_from_points, groups * maps, bare(learnt), bare(found))
     of_biases = torch.from_numpy(bare(tallies).sum(0))
     of_weights = found.permute(3, 2, 0, 1).to(x.dtype, memory_format=torch.channels_last)
     return of_weights, of_biases.to(x.dtype)
@@ -88,9 +89,9 @@ def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallie
         plane, further = room * own + LANES, room * wide + LANES
         for begin in range(0, rows, together):
             here = min(together, rows - begin)
-            _enter(x, group * maps + map_, own, begin, here, cut, square, offsets, points, plane)
-            _spread(g, above, masked, group * kernels + kernel, wide, begin, here, cut, square, offsets, spread,
-                    further, tallies, map_ == 0)  # fmt: skip
+            _enter_x(x, group * maps + map_, own, begin, here, cut, square, offsets, points, plane)
+            _enter_g(g, above, masked, group * kernels + kernel, wide, begin, here, cut, square, offsets, spread,
+                     further, tallies, map_ == 0)  # fmt: skip
             _sum(points, plane, own, spread, further, wide, several, here * cut.columns, learnt, group, map_,
                  kernel)  # fmt: skip
 
@@ -103,25 +104,20 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 
 
 @compiled_part
-def _enter(x: Any, map_: int, own: int, begin: int, here: int, cut: Squares, square: Any, offsets: Any, points: Any,
-           plane: int) -> None:  # fmt: skip
+def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, cut: Squares, square: Any, offsets: Any,
+             points: Any, plane: int) -> None:  # fmt: skip
     """Some rows of squares, of their maps from `map_` on `own`, to the points."""
     given, count = x.reshape(x.size), cut.side * cut.side
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         image, row = divmod(begin + row, cut.rows)
         where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
-        for i in range(0, own, LANES):
-            gather(given, given, False, offsets, count, map_ + i, square)
-            if count < MOST:
-                pixels3(square, 0, LANES, points, each * own + i, plane)
-            else:
-                pixels5(square, 0, LANES, points, each * own + i, plane)
+        enter(given, given, False, offsets, count, map_, own, square, points, each * own, plane)
 
 
 @compiled_part
-def _spread(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int, here: int, cut: Squares, square: Any,
-            offsets: Any, spread: Any, further: int, tallies: Any, tallied: bool) -> None:  # fmt: skip
+def _enter_g(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int, here: int, cut: Squares,
+             square: Any, offsets: Any, spread: Any, further: int, tallies: Any, tallied: bool) -> None:  # fmt: skip
     """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
     `tallied`."""
     given, tally, count = g.reshape(g.size), tallies.reshape(tallies.size), RESULTS * RESULTS
@@ -153,13 +149,13 @@ def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int
                 to = ((group * count + point) * maps + map_ + j) * kernels + kernel + i
                 at, first = point * plane + j, point * further + i
                 if several == WIDTHS[0] * LANES:
-                    wide_sums(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
+                    wide_products(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
                 else:
-                    narrow_sums(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
+                    narrow_products(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
 
 
 @compiled
-def _leave(first: int, last: int, learnt: Any, found: Any) -> None:
+def _from_points(first: int, last: int, learnt: Any, found: Any) -> None:
     """The groups' maps from `first` to `last`, from the points."""
     groups, count, maps, kernels = learnt.shape
     sums, into = learnt.reshape(learnt.size), found.reshape(found.size)
@@ -167,7 +163,7 @@ def _leave(first: int, last: int, learnt: Any, found: Any) -> None:
         group, map_ = divmod(each, maps)
         for kernel in range(0, kernels, LANES):
             at, to = (group * count * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
-            if found.shape[0] == 3:
+            if count < MOST:
                 weights3(sums, at, maps * kernels, into, to, maps * groups * kernels)
             else:
                 weights5(sums, at, maps * kernels, into, to, maps * groups * kernels)
