@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 numba: Any
+Compiler: Any
 FunctionCache: Any
+JITCodeLibrary: Any
 try:
     import numba
     from numba.core.caching import FunctionCache
-    from numba.core.codegen import get_host_cpu_features
+    from numba.core.codegen import JITCodeLibrary, get_host_cpu_features
+    from numba.core.compiler import Compiler
     from numba.core.registry import cpu_target
     from numba.extending import intrinsic
 
@@ -21,7 +24,12 @@ try:
         # LLVM keeps to vectors half as wide on Intel's AVX-512, for the sake of code that only now and then uses them.
         numba.config.CPU_FEATURES = get_host_cpu_features() + ",-prefer-256-bit"
 except Exception:  # missing, or broken in one of the many ways of a compiler: each kernel has another way
-    FunctionCache, AVAILABLE = object, False
+    Compiler, FunctionCache, JITCodeLibrary, AVAILABLE = object, object, object, False
+
+
+# A division by zero gives infinity, as NumPy's: a check at each would keep loops from being vectorized.
+# A product and a sum may be rounded once (FMA); nothing else about the arithmetic is loosened.
+OPTIONS = {"nogil": True, "no_cfunc_wrapper": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def processor_has(feature: str) -> bool:
@@ -34,20 +42,27 @@ def processor_has(feature: str) -> bool:
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code that runs beside other threads; the function itself without Numba."""
-    return _compiled(function, no_cpython_wrapper=False)
+    if not AVAILABLE:
+        return function
+    machine_code = numba.njit(**OPTIONS)(function)
+    with suppress(RuntimeError):  # no folder that could keep it: compiled anew in each process
+        machine_code._cache = _Kept(function)
+    whole: Callable[..., Any] = machine_code
+    return whole
 
 
 def compiled_part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for what only compiled functions call: a tenth less to compile.
-
-    It becomes a part of each that calls it. Left apart, it would be compiled by itself as well, and the process that
-    compiles would call that one, where a product and a sum may be rounded once that are rounded twice in the other:
-    what later processes find among the machine code would compute other bits.
+    """The same for what only compiled functions call: it becomes a part of each that calls it, and nothing by itself.
 
     A branch on whether an argument is None is taken away when it is compiled, so what is not needed costs nothing:
     flags are None or not, for that.
     """
-    return _compiled(function, no_cpython_wrapper=True, forceinline=True)
+    if not AVAILABLE:
+        return function
+    part: Callable[..., Any] = numba.njit(
+        forceinline=True, no_cpython_wrapper=True, pipeline_class=_CompilerOfParts, **OPTIONS
+    )(function)
+    return part
 
 
 def in_llvm(typed: Callable[..., Any]) -> Any:
@@ -56,17 +71,39 @@ def in_llvm(typed: Callable[..., Any]) -> Any:
     return intrinsic(prefer_literal=True)(typed) if AVAILABLE else None
 
 
-def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    if not AVAILABLE:
-        return function
-    # A division by zero gives infinity, as NumPy's: a check at each would keep loops from being vectorized.
-    # A product and a sum may be rounded once (FMA); nothing else about the arithmetic is loosened.
-    arithmetic = {"error_model": "numpy", "fastmath": {"contract"}}
-    machine_code: Any = numba.njit(nogil=True, no_cfunc_wrapper=True, **arithmetic, **options)(function)
-    with suppress(RuntimeError):  # no folder that could keep it: compiled anew in each process
-        machine_code._cache = _Kept(function)
-    whole: Callable[..., Any] = machine_code
-    return whole
+class _Part(JITCodeLibrary):  # type: ignore[misc]
+    """What LLVM is told of a part, for those who call it. By itself it is neither optimized nor made machine code: that
+    would be the half of all compiling, and callers could take it instead of making the part their own, where a product
+    and a sum may be rounded once that are rounded twice in the other, to other bits."""
+
+    def _optimize_functions(self, module: Any) -> None:
+        """Nothing."""
+
+    def _optimize_final_module(self) -> None:
+        """Nothing."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """None: there is no machine code."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> "_Part":
+        """Where Numba says what Python's objects a function needs, which is none."""
+        return self
+
+    def set_env(self, *_: Any) -> None:
+        """Nothing."""
+
+
+class _CompilerOfParts(Compiler):  # type: ignore[misc]
+    def define_pipelines(self) -> Any:
+        """Numba's own, with a library of ours."""
+        self.state.library = _Part(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
 
 
 @lru_cache(1)
