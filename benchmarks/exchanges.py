@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alexnet.network.layers import FullyConnected
 from alexnet.network.lineages import Lineage
+from alexnet.network.shares import added_up
 from alexnet.network.towers import exchanged, hybrid_of, tower_of
 
 SMALL = 100  # bytes of what ranks agree about after each step
@@ -44,7 +45,7 @@ def formula(whole: Lineage, layout: Layout, batch: int, size: int) -> dict[str, 
     if layout.hybrid:
         numbers["convolutions' gradients"] = in_a_ring(layout.over) * convolutions
     if layout.shares > 1:
-        numbers["gradients"] = in_a_ring(layout.shares) * sum(row.parameters for row in here.table())
+        numbers |= added_up(here, batch, layout.shares)
     return {name: size * number for name, number in numbers.items()}
 
 
@@ -54,10 +55,12 @@ def in_a_ring(processes: int) -> float:
 
 
 def counted(sent: list[tuple[str, int]], layout: Layout) -> float:
-    """Bytes that a process sends for what it handed to its process groups; one of a hybrid's several shares apart."""
+    """Bytes that a process sends for what it handed to its process groups, where these are of one size; one of a
+    hybrid's several shares apart."""
     assert not (layout.hybrid and layout.shares > 1)
+    assert 1 in (layout.over, layout.shares) or layout.over == layout.shares
     leaves = {
-        "allgather": layout.over - 1,
+        "allgather": max(layout.over, layout.shares) - 1,
         "alltoall_base": (layout.over - 1) / layout.over,
         "allreduce": in_a_ring(layout.over if layout.hybrid else layout.shares),
     }

@@ -64,7 +64,8 @@ def member(name: str, which: str, size: int, products: str) -> None:
         table = lineage(which)
         towers = Towers(table, ranks, layout.hybrid)
         side, patch = recipe.images.side, recipe.images.patch
-        share = np.array_split(np.arange(size), ranks.shares)[ranks.share]
+        shares = np.array_split(np.arange(size), ranks.shares)
+        share = shares[ranks.share]
         parts = np.array_split(share, towers.parts)
         own, counts = parts[towers.part], tuple(len(each) for each in parts)
         random = np.random.default_rng(0)
@@ -73,7 +74,7 @@ def member(name: str, which: str, size: int, products: str) -> None:
         labels = random.integers(0, table.classes, size)
         batch = Portion(
             torch.from_numpy(patches), done.choose(own), own, labels[share], int(share[0]), counts,
-            len(share) / size, len(own) / size, size, True,
+            len(share) / size, len(own) / size, tuple(map(len, shares)), size, True,
         )  # fmt: skip
         measured = Statistics(np.full((side, side, 3), 128, np.float32), np.ones(3), np.eye(3))
         before, held_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, Held().now()

@@ -132,7 +132,7 @@ def merged(parts):
     assert {part.whole for part in parts} == {len(labels)} and all(len(part.labels) >= 1 for part in parts)
     assert all(part.weight == len(part.labels) / part.whole and part.own_weight <= part.weight for part in here)
     patches, count, last = torch.from_numpy(patches), len(labels), parts[-1].last
-    return Portion(patches, Alterations(*done), samples, labels, 0, (count,), 1.0, 1.0, count, last)
+    return Portion(patches, Alterations(*done), samples, labels, 0, (count,), 1.0, 1.0, (count,), count, last)
 
 
 def test_pictures_kept_in_memory_give_the_same_stream_as_pictures_read_again():

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from alexnet.kernels import choice, in_blocks
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.convolution import convolution
-from alexnet.kernels.fully_connected import _Connected, fully_connected
-from gradients import Counted, assert_near, numbers, with_gradients
+from gradients import assert_near, numbers, with_gradients
 
 compiled = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
 KINDS = pytest.mark.parametrize(
@@ -107,54 +106,6 @@ def test_any_number_of_threads_gives_the_same_blocks():
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
-@KINDS
-@pytest.mark.parametrize(("images", "inputs", "outputs"), [(1, 1, 1), (5, 64, 10), (128, 300, 77)])
-def test_a_fully_connected_layer_is_the_product(images, inputs, outputs, dtype, bound):
-    given = numbers(images, inputs), numbers(outputs, inputs, seed=1), numbers(outputs, seed=2)
-    given = [each.to(dtype) for each in given]
-    compute = fully_connected if dtype == torch.bfloat16 else _Connected.apply
-    ours = with_gradients(compute, given, dtype)
-    assert ours[0].is_contiguous()
-    assert_near(ours, with_gradients(F.linear, given, torch.float64), bound)
-
-
-@compiled
-def test_a_fully_connected_layer_is_pytorchs_own_but_in_bf16(monkeypatch):
-    seen = []
-    monkeypatch.setattr(_Connected, "apply", lambda x, *_: seen.append(x.dtype))
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        fully_connected(numbers(2, 4, dtype=dtype), numbers(3, 4, dtype=dtype), numbers(3, dtype=dtype))
-    assert seen == [torch.bfloat16]
-
-
-def test_a_fully_connected_layers_gradient_is_its_own_and_only_what_is_asked_for():
-    given = [each.requires_grad_() for each in (numbers(3, 4), numbers(2, 4, seed=1), numbers(2, seed=2))]
-    assert gradcheck(_Connected.apply, given) and gradgradcheck(_Connected.apply, given)
-    still = [each.detach().bfloat16() for each in given]
-    for which in (0, 1):
-        leaves = [each.clone().requires_grad_(number == which) for number, each in enumerate(still)]
-        result = _Connected.apply(*leaves).sum()
-        with Counted() as counted:
-            result.backward()
-        assert counted.products == 1 and leaves[which].grad is not None
-
-
-def test_what_a_fully_connected_layer_gives_may_be_changed_in_place():
-    for images in (1, 2):
-        given = numbers(images, 4), numbers(3, 4, seed=1).requires_grad_(), numbers(3, seed=2)
-        fully_connected(*(each.bfloat16() for each in given)).add_(1).sum().backward()
-        assert given[1].grad.norm() > 0
-
-
-def test_weights_in_float32_under_autocast_have_gradients_in_float32():
-    given = [each.float().requires_grad_() for each in (numbers(3, 4), numbers(2, 4, seed=1), numbers(2, seed=2))]
-    with torch.autocast("cpu", torch.bfloat16):
-        result = fully_connected(*given)
-    assert result.dtype == torch.bfloat16
-    result.float().sum().backward()
-    assert {each.grad.dtype for each in given} == {torch.float32}
-
-
 @compiled
 @pytest.mark.skipif(not choice.TRITON or torch.cuda.is_available(), reason="Triton's interpreter, where no GPU is")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -196,19 +147,3 @@ def test_a_rectifier_does_not_hide_what_is_not_a_number(monkeypatch):
     x[1, 3, 5, 6] = torch.nan
     y = convolution(x, weight, bias, stride=1, pad=(1, 1), groups=2, rectified=True)
     assert torch.equal(y.isnan(), F.conv2d(x, weight, bias, 1, 1, groups=2).isnan()) and y[1].isnan().any()
-
-
-@compiled
-def test_towers_gradients_for_what_both_of_them_read_add_up():
-    given = [numbers(5, 12).float(), numbers(8, 12, seed=1).float(), numbers(8, seed=2).float()]
-    own = with_gradients(lambda *of: fully_connected(*of, 2), given, torch.float32)
-    assert_near(own, with_gradients(F.linear, given, torch.float64), 1e-6)
-
-    def of_gradients(compute, kind):
-        leaves = [each.to(kind).requires_grad_() for each in given]
-        first = torch.autograd.grad(compute(*leaves).square().sum(), leaves, create_graph=True)
-        return torch.autograd.grad(sum(each.square().sum() for each in first), leaves)
-
-    assert_near(
-        of_gradients(lambda *of: fully_connected(*of, 2), torch.float32), of_gradients(F.linear, torch.float64), 1e-5
-    )

@@ -10,6 +10,7 @@ from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import BatchNorm, Gathering, Meeting
 from alexnet.network.lineages import lineage
 from alexnet.network.operations import Here
+from alexnet.network.shares import together as joined
 from alexnet.network.towers import Towers, exchanged, hybrid_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE
@@ -25,20 +26,22 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     ranks = ranks.divided(parts)
     divided = Towers(table, ranks, hybrid=True)
     network = divided.network(seed=3).to(kind).train()
-    shared = ranks.together(network)
+    shared = joined(network, ranks, 7)
     random = torch.Generator().manual_seed(5)
     total = 7
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
     labels = torch.randint(table.classes, (total,), generator=random)
-    share = torch.arange(total).tensor_split(ranks.shares)[ranks.share]
+    shares = torch.arange(total).tensor_split(ranks.shares)
+    share = shares[ranks.share]
     own, here = share, (len(share),)
     if divided.hybrid:
         here = counts[ranks.share]
         own = share.split(here)[ranks.tower] if here[ranks.tower] else share[:1]
     weight = here[ranks.tower if divided.hybrid else 0] / total
-    logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(share[0]), ranks.tower, weight, here))
+    beside = tuple(map(len, shares))
+    logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(share[0]), ranks.tower, weight, here, beside))
     loss = F.cross_entropy(logits, labels[share], reduction="sum") / total
-    (loss * ranks.shares).backward()
+    loss.backward()
     divided.add_up_gradients(network)
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(total, table.classes, dtype=kind)

@@ -9,6 +9,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import Here
+from alexnet.network.shares import together as joined
 from alexnet.network.towers import Towers, exchanged, hybrid_of, tower_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE, Ranks
@@ -23,14 +24,16 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     ranks = ranks.divided(towers)
     divided = Towers(table, ranks)
     network = divided.network(seed=3).to(kind, memory_format=torch.channels_last).train()
-    shared = ranks.together(network)
+    shared = joined(network, ranks, count)
     random = torch.Generator().manual_seed(5)
     images = torch.randn(count, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
     labels = torch.randint(table.classes, (count,), generator=random)
-    own = torch.arange(count).tensor_split(ranks.shares)[ranks.share]
-    logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(own[0]), ranks.tower))
+    shares = torch.arange(count).tensor_split(ranks.shares)
+    own = shares[ranks.share]
+    here = Here(network.masks(7, 11), int(own[0]), ranks.tower, shares=tuple(map(len, shares)))
+    logits = shared(images[own].to(kind), here)
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
-    (loss * ranks.shares).backward()
+    loss.backward()
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(count, table.classes, dtype=kind)
     every[own] = logits.detach()

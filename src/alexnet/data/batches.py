@@ -14,6 +14,7 @@ from alexnet.data.augment import Alterations, Images, drawn, order
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
 
+Numbers = NDArray[np.int64]
 AHEAD = 2  # portions made before they are asked for
 
 
@@ -29,18 +30,20 @@ class Portion:
     counts       how many images each of these processes has, P in all; one number where there is one process
     weight       the share of the whole batch that the portion is; 0 where no images of it are left for these processes
     own_weight   the share of the whole batch that this process has of the portion
+    shares       how many images each share of the batch computes with this portion
     whole        images in the whole batch
     last         whether this process has seen all of the whole batch then
     """
 
     patches: Tensor
     done: Alterations
-    samples: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    samples: Numbers
+    labels: Numbers
     row: int
     counts: tuple[int, ...]
     weight: float
     own_weight: float
+    shares: tuple[int, ...]
     whole: int
     last: bool
 
@@ -103,20 +106,20 @@ class Batches:
             finally:
                 maker.shutdown(cancel_futures=True)
 
-    def _rows(self, step: int, count: int) -> list[tuple[NDArray[np.int64], bool]]:
-        """Which places of the step's batch each portion here has, and whether it is the last."""
+    def _rows(self, step: int, count: int) -> list[tuple[list[Numbers], bool]]:
+        """Which places of the step's batch each share has of each portion, and whether it is the last."""
         whole = np.arange(min(self.batch, count - step * self.batch))
         shares = _whole_groups(whole, self.ranks, self.group)
-        rows, largest = shares[self.rank], len(shares[0])
+        largest = len(shares[0])
         size = self.portion * self.parts or largest
-        portions = -(-largest // size)
-        return [(rows[size * number : size * (number + 1)], number == portions - 1) for number in range(portions)]
+        starts = range(0, largest, size)
+        return [([rows[start : start + size] for rows in shares], start == starts[-1]) for start in starts]
 
     def _make(
-        self, samples: NDArray[np.int64], alterations: Alterations, step: int, rows: NDArray[np.int64], last: bool
+        self, samples: Numbers, alterations: Alterations, step: int, shares: list[Numbers], last: bool
     ) -> Portion:
-        start = step * self.batch
-        portion = rows if len(rows) else np.zeros(1, np.int64)  # somebody has to be there when gradients are averaged
+        start, rows = step * self.batch, shares[self.rank]
+        portion = rows if len(rows) else np.zeros(1, np.int64)  # somebody has to be there when gradients are added up
         parts = _whole_groups(portion, self.parts, self.group)
         own = start + (parts[self.part] if len(parts[self.part]) else portion[:1])
         size, which, done = self.images.patch, samples[own], alterations.choose(own)
@@ -126,11 +129,11 @@ class Batches:
         return Portion(
             patches, done, which, self.squares.labels[samples[start + portion]], int(portion[0]),
             tuple(len(each) for each in parts), len(rows) / whole, len(parts[self.part]) / whole if len(rows) else 0.0,
-            whole, last,
+            tuple(max(1, len(each)) for each in shares), whole, last,
         )  # fmt: skip
 
 
-def _whole_groups(rows: NDArray[np.int64], parts: int, group: int) -> list[NDArray[np.int64]]:
+def _whole_groups(rows: Numbers, parts: int, group: int) -> list[Numbers]:
     """Equal parts, but for one group, each of whole groups; the larger ones first, some perhaps empty."""
     starts = np.array_split(np.arange(0, len(rows), group), parts)
     return [rows[each[0] : each[-1] + group] if len(each) else rows[:0] for each in starts]

@@ -12,6 +12,7 @@ from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import Dropout, Gathering, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import (
+    Connected,
     Convolved,
     DroppedOut,
     Gathered,
@@ -158,6 +159,8 @@ class AlexNet(nn.Module):
         given: tuple[object, ...] = ()
         if here and isinstance(module, Gathered):
             given = (here.counts,)
+        elif here and isinstance(module, Connected):
+            given = (here.shares,)
         elif here and self.training:
             if isinstance(module, DroppedOut) and here.seeds is not None:
                 which = sum(isinstance(layer, Dropout) for layer in self.lineage.layers[:number])

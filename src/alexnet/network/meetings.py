@@ -3,6 +3,7 @@
 Each number travels once. (DTensor says the same in a line, but gloo's reduce-scatter sends all to everybody.)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,10 +61,7 @@ class _Below(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, counts: tuple[int, ...]) -> Tensor:  # type: ignore[override]
         ctx.rest = group, counts, len(x)
-        own = _filled(x, max(counts))
-        every = own.new_empty(len(counts), *own.shape)
-        dist.all_gather(list(every), own, group)
-        return torch.cat([part[:count] for part, count in zip(every, counts, strict=True)])
+        return laid_end_to_end(group, counts, x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -73,6 +71,14 @@ class _Below(torch.autograd.Function):
         dist.all_to_all_single(received, sent, group=group)
         own = received.sum(0)[: counts[dist.get_rank(group)]]
         return _filled(own, here), None, None
+
+
+def laid_end_to_end(group: dist.ProcessGroup, counts: Sequence[int], x: Tensor) -> Tensor:
+    """float[N, ...] of this process -> float[sum of counts, ...]: so many images of each."""
+    own = _filled(x, max(counts))
+    every = own.new_empty(len(counts), *own.shape)
+    dist.all_gather(list(every), own, group)
+    return torch.cat([part[:count] for part, count in zip(every, counts, strict=True)])
 
 
 def _filled(x: Tensor, count: int) -> Tensor:

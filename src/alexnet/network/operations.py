@@ -4,6 +4,7 @@ No operation works in place: an activity that has a name keeps its value.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import sqrt
 from typing import NamedTuple
 
@@ -188,10 +189,16 @@ class Connected(Learned):
         inputs = layer.fan_in(shape)
         super().__init__(layer.weight, layer.bias, inputs, (layer.outputs, inputs), (layer.outputs,))
         self.owners = owners
+        self.of_all_shares: Callable[[tuple[int, ...], Tensor], Tensor] | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """float[N, ...] -> float[N, outputs]."""
-        return fully_connected(x.flatten(1), self.weight, self.bias, self.owners)
+    def forward(self, x: Tensor, shares: tuple[int, ...] = ()) -> Tensor:
+        """float[N, ...] -> float[N, outputs].
+
+        shares   how many images each share of the batch has; with them and `of_all_shares`, which lays these end to
+                 end, weights and biases learn from all
+        """
+        of_all = partial(self.of_all_shares, shares) if self.of_all_shares and shares else None
+        return fully_connected(x.flatten(1), self.weight, self.bias, self.owners, of_all)
 
 
 class Met(nn.Module):
@@ -236,6 +243,7 @@ class Here(NamedTuple):
     tower    which equal share of the activities is here
     weight   what share of the whole batch the images are that are here; 0 where they do not count
     counts   in a hybrid, how many images each process has of those that are computed together
+    shares   how many images each share of the batch computes at this time, where there are several
     """
 
     seeds: Tensor | None = None
@@ -243,6 +251,7 @@ class Here(NamedTuple):
     tower: int = 0
     weight: float = 1.0
     counts: tuple[int, ...] = ()
+    shares: tuple[int, ...] = ()
 
 
 class DroppedOut(nn.Module):

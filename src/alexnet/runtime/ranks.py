@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.nn.parallel import DistributedDataParallel
 
 from alexnet.runtime.errors import BadInputError, MachineError, UsageError
 
@@ -163,14 +162,6 @@ class Ranks:
             theirs = torch.empty(piece.shape, dtype=piece.dtype)  # as it is sent, from the processor's memory
             dist.recv(theirs, group=group, group_src=tower)
             yield theirs
-
-    def together(self, network: nn.Module) -> nn.Module:
-        """The network whose gradients are, after backward, the means over the batch's shares."""
-        if self.mesh is None or self.shares == 1:
-            return network
-        alike = [name for name, _ in network.named_buffers()]  # in every process, or its own
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, alike)
-        return DistributedDataParallel(network, process_group=self.mesh.get_group("data"), gradient_as_bucket_view=True)
 
     def in_turn(self, what: Callable[[], T]) -> T:
         """What `what` gives, done first by one process of each machine: what it fetches, the others find there."""

@@ -14,6 +14,7 @@ from alexnet.data.presentation import Cut, Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.operations import Here
+from alexnet.network.shares import together
 from alexnet.network.towers import Towers
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.replay import OnGpu, Replayed
@@ -54,7 +55,7 @@ class Step:
         kind = {"dtype": machine.sums, "memory_format": torch.channels_last}
         self.network = towers.network(recipe.seed).to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
-        self.shared = self.ranks.together(self.network)
+        self.shared = together(self.network, self.ranks, recipe.learning.batch)
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
         recorded = machine.device.type == "cuda" and self.ranks.world == 1
@@ -102,12 +103,12 @@ class Step:
     def _backward(self, portion: Portion, given: Given) -> Tensor:
         cut, done = Cut(*given[:4]), portion.done
         with self.machine.precision():
-            here = Here(given.seeds, portion.row, self.ranks.tower, portion.own_weight, portion.counts)
+            here = Here(given.seeds, portion.row, self.ranks.tower, portion.own_weight, portion.counts, portion.shares)
             # Nothing here holds the images: the first layer keeps what it needs of them.
             logits = self.shared(self.shown.computed(cut, done.shifted, done.divisor, self.machine.products), here)
-        # Gradients are averaged over the shares, which may be of different sizes; one may be empty.
+        # Gradients are added up over the shares, which may be of different sizes; one may be empty.
         loss = F.cross_entropy(logits.to(self.machine.sums), given.labels) * portion.weight
-        (loss * self.ranks.shares).backward()
+        loss.backward()
         return loss.detach()
 
     def _set_aside(self) -> None:
@@ -118,6 +119,6 @@ class Step:
             self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 
     def _by_itself(self) -> AbstractContextManager[None]:
-        """Gradients of one portion stay here; the last portion's are averaged with all that was gathered."""
+        """Gradients of one portion stay here; the last portion's are added up with all that was gathered."""
         alone: AbstractContextManager[None] = getattr(self.shared, "no_sync", nullcontext)()
         return alone

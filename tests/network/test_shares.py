@@ -1,0 +1,73 @@
+"""Shares of a batch on real processes: what they learn is what one process learns, by whichever way is shorter."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.lineages import lineage
+from alexnet.network.operations import Here
+from alexnet.network.shares import added_up, by_factors
+from alexnet.network.shares import together as joined
+from alexnet.runtime.ranks import ALONE
+from company import small, together
+from exchanges import Counted
+
+
+def learned_from(ranks, table, counts, batch, dtype=torch.float64):
+    """Every gradient of one training step, and what was handed to the process group.
+
+    counts   how many images each share has; one that has none computes one that does not count
+    batch    of how many images they are told that it is
+    """
+    network = AlexNet(table, seed=3).to(dtype).train()
+    shared = joined(network, ranks, batch)
+    total, begin = sum(counts), sum(counts[: ranks.share])
+    random = torch.Generator().manual_seed(5)
+    images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
+    labels = torch.randint(table.classes, (total,), generator=random)
+    count = counts[ranks.share] if ranks.world > 1 else total
+    own = torch.arange(begin, begin + count) if count else torch.arange(1)
+    with Counted() as counted:
+        here = Here(network.masks(7, 11), int(own[0]), shares=tuple(max(1, each) for each in counts))
+        logits = shared(images[own].to(dtype), here)
+        loss = F.cross_entropy(logits, labels[own], reduction="sum") / total * (count > 0)
+        loss.backward()
+    return {name: each.grad for name, each in network.named_parameters()}, counted.sent
+
+
+@pytest.mark.parametrize("counts", [(4, 4), (4, 3), (3, 2, 2), (4, 3, 0)])
+@pytest.mark.parametrize("batch", [1, 8, 10**6])
+def test_shares_of_any_size_learn_what_one_process_does(counts, batch):
+    """By factors all, by gradients all, and some layers by these and some by those."""
+    table = small("paper")
+    ways = {by_factors(row, batch) for row in table.table() if row.layer.name.startswith("fc")}
+    assert ways == {1: {True}, 8: {True, False}, 10**6: {False}}[batch]
+    alone, _ = learned_from(ALONE, table, counts, batch)
+    for found, _ in together(len(counts), learned_from, table, counts, batch):
+        assert found.keys() == alone.keys()
+        for name, gradient in found.items():
+            assert (gradient - alone[name]).norm() < 1e-12 * alone[name].norm(), name
+
+
+@pytest.mark.parametrize("name", ["paper", "large-batch", "cifar-18pct"])
+@pytest.mark.parametrize("batch", [1, 8])
+def test_what_is_exchanged_is_what_the_formula_says_and_nothing_else(name, batch):
+    table = small(name) if lineage(name).side > 32 else lineage(name)
+    needed = added_up(table, batch, shares=2)
+    of_those_here = needed["factors"] * 8 / batch  # so many images are computed
+    for _, sent in together(2, learned_from, table, (4, 4), batch, torch.float32):
+        of = {way: sum(size for each, size in sent if each == way) for way in ("allgather", "allreduce")}
+        assert of == {"allgather": 4 * of_those_here, "allreduce": 4 * needed["gradients"]}
+        assert sum(of.values()) == sum(size for _, size in sent)
+
+
+def test_factors_pass_where_they_are_a_quarter_of_what_gradients_are():
+    def of_paper(batch):
+        return [row.layer.name for row in lineage("paper").table() if by_factors(row, batch)]
+
+    assert of_paper(128) == ["fc6", "fc7", "fc8"]
+    assert of_paper(1024) == ["fc6", "fc7"]  # 1024 (4096 + 4096) numbers, for half of 4096 x 4096
+    assert of_paper(1025) == ["fc6"]
+    assert of_paper(32_768) == []
+    assert 2 * sum(added_up(lineage("paper"), 128, 2).values()) == 8_072_960  # bytes, in bf16
