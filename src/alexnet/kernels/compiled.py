@@ -1,5 +1,6 @@
 """Functions compiled to machine code at their first use, and kept for later processes: Numba, where it works."""
 
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -44,7 +45,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code that runs beside other threads; the function itself without Numba."""
     if not AVAILABLE:
         return function
-    machine_code = numba.njit(**OPTIONS)(function)
+    machine_code = numba.njit(pipeline_class=_Compiler, **OPTIONS)(function)
     with suppress(RuntimeError):  # no folder that could keep it: compiled anew in each process
         machine_code._cache = _Kept(function)
     whole: Callable[..., Any] = machine_code
@@ -72,17 +73,17 @@ def in_llvm(typed: Callable[..., Any]) -> Any:
 
 
 class _Part(JITCodeLibrary):  # type: ignore[misc]
-    """What LLVM is told of a part, for those who call it. By itself it is neither optimized nor made machine code: that
-    would be the half of all compiling, and callers could take it instead of making the part their own, where a product
-    and a sum may be rounded once that are rounded twice in the other, to other bits."""
+    """A part, for those who call it. By itself it is neither optimized nor made machine code: that would be the half of
+    all compiling, and callers could take it instead of making the part their own, where a product and a sum may be
+    rounded once that are rounded twice in the other, to other bits."""
 
     def _optimize_functions(self, module: Any) -> None:
         """Nothing."""
 
-    def _optimize_final_module(self) -> None:
-        """Nothing."""
-
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        """Takes in the parts that it calls itself."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -99,7 +100,19 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
         """Nothing."""
 
 
-class _CompilerOfParts(Compiler):  # type: ignore[misc]
+class _Compiler(Compiler):  # type: ignore[misc]
+    def compile_extra(self, function: Any) -> Any:
+        """Numba's own. No garbage is looked for meanwhile: there is little, among millions of things that are none."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(function)
+        finally:
+            if collects:
+                gc.enable()
+
+
+class _CompilerOfParts(_Compiler):
     def define_pipelines(self) -> Any:
         """Numba's own, with a library of ours."""
         self.state.library = _Part(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
