@@ -1,5 +1,6 @@
 """Compiled code is kept for later processes; nothing that is wrong with what is kept, or with Numba, is an error."""
 
+import gc
 import os
 import platform
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.kernels.compiled import AVAILABLE
+from alexnet.kernels.compiled import AVAILABLE, compiled
 
 MODULE = """
 import os
@@ -103,6 +104,22 @@ def test_broken_numba_leaves_the_function_alone(doubled, tmp_path):
     assert doubled(PYTHONPATH=str(tmp_path / "broken")) == ["False", "42"]
 
 
+@needs_numba
+def test_garbage_is_looked_for_again_once_a_function_is_compiled_or_cannot_be():
+    @compiled
+    def right(number):
+        return number + 1
+
+    @compiled
+    def wrong(number):
+        return number.nothing
+
+    assert right(1) == 2 and gc.isenabled()
+    with pytest.raises(Exception, match="nothing"):
+        wrong(1)
+    assert gc.isenabled()
+
+
 NETWORK = """
 import torch
 from alexnet.kernels.compiled import AVAILABLE
@@ -165,8 +182,8 @@ print(digest.hexdigest())
 
 @needs_numba
 def test_who_compiles_computes_the_same_bits_as_who_finds_the_machine_code(tmp_path):
-    """A function that another calls is compiled by itself, too: in the process that did it, that one might be called,
-    and which of two products is rounded before it is added may differ."""
+    """Were a part compiled by itself, too, the process that did it might call that one, in which another of two
+    products is rounded before it is added."""
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
     found = [
         subprocess.run([sys.executable, "-c", STEP], env=environment, capture_output=True, text=True, check=True).stdout

@@ -29,7 +29,7 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
     count = counts[ranks.share] if ranks.world > 1 else total
     own = torch.arange(begin, begin + count) if count else torch.arange(1)
     with Counted() as counted:
-        here = Here(network.masks(7, 11), int(own[0]), shares=tuple(max(1, each) for each in counts))
+        here = Here(network.masks(7, 11), int(own[0]), shares=counts)
         logits = shared(images[own].to(dtype), here)
         loss = F.cross_entropy(logits, labels[own], reduction="sum") / total * (count > 0)
         loss.backward()
@@ -48,6 +48,22 @@ def test_shares_of_any_size_learn_what_one_process_does(counts, batch):
         assert found.keys() == alone.keys()
         for name, gradient in found.items():
             assert (gradient - alone[name]).norm() < 1e-12 * alone[name].norm(), name
+
+
+def mistaken(ranks, table):
+    """What is said to a process that does not tell of the others' images, and to one that differentiates twice."""
+    network = AlexNet(table, seed=3).train()
+    shared, image = joined(network, ranks, 1), torch.randn(1, 3, table.side, table.side)
+    with pytest.raises(RuntimeError, match="how many images each has"):
+        shared(image)
+    logits = network(image, Here(shares=(1, 1)))
+    with pytest.raises(RuntimeError, match="a second time"):
+        torch.autograd.grad(logits.sum(), list(network.parameters()), create_graph=True)
+    return network.eval()(image).shape
+
+
+def test_what_shares_cannot_do_is_said():
+    assert together(2, mistaken, small("paper")) == [(1, 7), (1, 7)]
 
 
 @pytest.mark.parametrize("name", ["paper", "large-batch", "cifar-18pct"])

@@ -15,7 +15,8 @@ from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.augment import Images
 from alexnet.data.sources import open_dataset
-from alexnet.network.layers import BatchNorm
+from alexnet.network.layers import BatchNorm, FullyConnected
+from alexnet.network.shares import by_factors
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import PeerError
@@ -54,17 +55,25 @@ def large(recipe):
     return replace(large, images=replace(recipe.images, scale=1 / 64))
 
 
-def in_sixes(known):
-    return replace(known, layers=tuple(
-        replace(layer, images=6) if isinstance(layer, BatchNorm) else layer for layer in known.layers
-    ))  # fmt: skip
+def network_of(recipe):
+    """Small; fc6 and fc7 wide enough that batches of 39 pass their factors, and normalized in sixes."""
+    known = small(recipe.network.lineage)
+    layers = []
+    for layer in known.layers:
+        if isinstance(layer, BatchNorm):
+            layers.append(replace(layer, images=6))
+        elif isinstance(layer, FullyConnected) and layer.outputs == 128:
+            layers.append(replace(layer, outputs=256))
+        else:
+            layers.append(layer)
+    return replace(known, layers=tuple(layers))
 
 
 def learned(ranks, recipe, source, path, towers, stop, machine=FLOAT64):
     """Whether a run in `path` was stopped on the way: by a signal that one process got, the last."""
     ranks = ranks.divided(towers)
     display = Watching(stop if ranks.rank == ranks.world - 1 else 0)
-    network = in_sixes(small(recipe.network.lineage))
+    network = network_of(recipe)
     return stopped(begin(recipe, open_dataset(source), path, display, network, ranks, machine))
 
 
@@ -75,6 +84,11 @@ def run(layout, recipe, source, path, stop=0):
     ends = [learned(ALONE, *what)] if world == 1 else together(world, learned, *what)
     assert ends == [bool(stop)] * world, "all stop at the same step, or none"
     return path
+
+
+def test_some_layers_of_these_runs_pass_factors_and_some_gradients(recipe):
+    table = network_of(recipe)
+    assert [row.layer.name for row in table.table() if by_factors(row, recipe.learning.batch)] == ["fc6", "fc7"]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +121,7 @@ def learned_on_a_full_disk(ranks, recipe, source, path, towers, size):
     """What is said of it. The first rank's disk is full, for its first checkpoint."""
     ranks = ranks.divided(towers)
     display = Filling(size) if ranks.first else Watching()
-    begin(recipe, open_dataset(source), path, display, small(recipe.network.lineage), ranks, FLOAT64).run()
+    begin(recipe, open_dataset(source), path, display, network_of(recipe), ranks, FLOAT64).run()
     return display.said
 
 

@@ -30,7 +30,7 @@ class Portion:
     counts       how many images each of these processes has, P in all; one number where there is one process
     weight       the share of the whole batch that the portion is; 0 where no images of it are left for these processes
     own_weight   the share of the whole batch that this process has of the portion
-    shares       how many images each share of the batch computes with this portion
+    shares       how many images each share of the batch has of its portion
     whole        images in the whole batch
     last         whether this process has seen all of the whole batch then
     """
@@ -129,7 +129,7 @@ class Batches:
         return Portion(
             patches, done, which, self.squares.labels[samples[start + portion]], int(portion[0]),
             tuple(len(each) for each in parts), len(rows) / whole, len(parts[self.part]) / whole if len(rows) else 0.0,
-            tuple(max(1, len(each)) for each in shares), whole, last,
+            tuple(map(len, shares)), whole, last,
         )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def compiled_part(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same for what only compiled functions call: it becomes a part of each that calls it, and nothing by itself.
 
+    It cannot print, nor raise an error that names what it was given: for that Numba needs Python's objects.
+
     A branch on whether an argument is None is taken away when it is compiled, so what is not needed costs nothing:
     flags are None or not, for that.
     """
@@ -93,7 +95,7 @@ class _Part(JITCodeLibrary):  # type: ignore[misc]
 
     @property
     def codegen(self) -> "_Part":
-        """Where Numba says what Python's objects a function needs, which is none."""
+        """Whom Numba tells what Python's objects a function needs: none."""
         return self
 
     def set_env(self, *_: Any) -> None:

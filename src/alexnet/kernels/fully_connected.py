@@ -64,7 +64,7 @@ class _Added(torch.autograd.Function):
 
 class _Connected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, of_all: OfAll = _these) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, of_all: OfAll) -> Tensor:  # type: ignore[override]
         y = torch.addmm(bias[:, None], weight, x.t()).t().clone(memory_format=torch.contiguous_format)
         ctx.save_for_backward(x, weight)
         ctx.of_all = of_all

@@ -159,7 +159,7 @@ class AlexNet(nn.Module):
         given: tuple[object, ...] = ()
         if here and isinstance(module, Gathered):
             given = (here.counts,)
-        elif here and isinstance(module, Connected):
+        elif here and isinstance(module, Connected) and module.of_all_shares:
             given = (here.shares,)
         elif here and self.training:
             if isinstance(module, DroppedOut) and here.seeds is not None:

@@ -74,7 +74,9 @@ class _Below(torch.autograd.Function):
 
 
 def laid_end_to_end(group: dist.ProcessGroup, counts: Sequence[int], x: Tensor) -> Tensor:
-    """float[N, ...] of this process -> float[sum of counts, ...]: so many images of each."""
+    """float[N, ...] of this process -> float[sum of counts, ...]: so many images of each. Not differentiable."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("what has passed between processes cannot be differentiated a second time")
     own = _filled(x, max(counts))
     every = own.new_empty(len(counts), *own.shape)
     dist.all_gather(list(every), own, group)

@@ -194,9 +194,11 @@ class Connected(Learned):
     def forward(self, x: Tensor, shares: tuple[int, ...] = ()) -> Tensor:
         """float[N, ...] -> float[N, outputs].
 
-        shares   how many images each share of the batch has; with them and `of_all_shares`, which lays these end to
-                 end, weights and biases learn from all
+        shares   how many images each share of the batch has, if there are several: `of_all_shares` lays these end to
+                 end, and weights and biases learn from all
         """
+        if self.of_all_shares and self.training and not shares:
+            raise RuntimeError("a network that learns with others has to be told how many images each has: Here.shares")
         of_all = partial(self.of_all_shares, shares) if self.of_all_shares and shares else None
         return fully_connected(x.flatten(1), self.weight, self.bias, self.owners, of_all)
 
@@ -243,7 +245,7 @@ class Here(NamedTuple):
     tower    which equal share of the activities is here
     weight   what share of the whole batch the images are that are here; 0 where they do not count
     counts   in a hybrid, how many images each process has of those that are computed together
-    shares   how many images each share of the batch computes at this time, where there are several
+    shares   how many images each share of the batch has at this time, where there are several
     """
 
     seeds: Tensor | None = None

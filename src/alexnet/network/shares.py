@@ -32,10 +32,9 @@ def together(network: AlexNet, ranks: Ranks, batch: int) -> nn.Module:
     apart = [name for name, _ in network.named_buffers()]  # alike in every process, or its own
     places = dict(network.steps)
     for row in network.lineage.table():
-        if by_factors(row, batch):
-            place = places[row.layer.name]
-            layer = network.get_submodule(place)
-            assert isinstance(layer, Connected)
+        place = places[row.layer.name]
+        layer = network.get_submodule(place)
+        if by_factors(row, batch) and isinstance(layer, Connected):
             layer.of_all_shares = partial(laid_end_to_end, group)
             apart += [f"{place}.weight", f"{place}.bias"]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, apart)

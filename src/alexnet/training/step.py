@@ -119,6 +119,6 @@ class Step:
             self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 
     def _by_itself(self) -> AbstractContextManager[None]:
-        """Gradients of one portion stay here; the last portion's are added up with all that was gathered."""
+        """What DDP adds up stays here; with the last portion's it is added up over the shares."""
         alone: AbstractContextManager[None] = getattr(self.shared, "no_sync", nullcontext)()
         return alone
