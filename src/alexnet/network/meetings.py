@@ -74,7 +74,10 @@ class _Below(torch.autograd.Function):
 
 
 def laid_end_to_end(group: dist.ProcessGroup, counts: Sequence[int], x: Tensor) -> Tensor:
-    """float[N, ...] of this process -> float[sum of counts, ...]: so many images of each. Not differentiable."""
+    """float[N, ...] of this process -> float[sum of counts, ...]: so many images of each.
+
+    Raises RuntimeError where it would have to be differentiated.
+    """
     if torch.is_grad_enabled():
         raise RuntimeError("what has passed between processes cannot be differentiated a second time")
     own = _filled(x, max(counts))

@@ -196,6 +196,8 @@ class Connected(Learned):
 
         shares   how many images each share of the batch has, if there are several: `of_all_shares` lays these end to
                  end, and weights and biases learn from all
+
+        Raises RuntimeError where a network that learns with others is not told.
         """
         if self.of_all_shares and self.training and not shares:
             raise RuntimeError("a network that learns with others has to be told how many images each has: Here.shares")

@@ -25,7 +25,10 @@ CHEAPER = 4  # times fewer numbers are worth that every process computes all ima
 
 
 def together(network: AlexNet, ranks: Ranks, batch: int) -> nn.Module:
-    """The network whose gradients are, after backward, the sums over the shares of a batch of so many images."""
+    """The network whose gradients are, after backward, sums over the shares of such a batch (section 5).
+
+    batch   images, over all shares; the network has to be told how many each has (`Here.shares`)
+    """
     if ranks.mesh is None or ranks.shares == 1:
         return network
     group = ranks.mesh.get_group("data")
