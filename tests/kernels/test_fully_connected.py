@@ -6,7 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
 from alexnet.kernels.compiled import AVAILABLE
-from alexnet.kernels.fully_connected import _Connected, fully_connected
+from alexnet.kernels.fully_connected import _Connected, fully_connected, learned
 from gradients import Counted, assert_near, numbers, with_gradients
 
 compiled = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
@@ -17,7 +17,7 @@ KINDS = pytest.mark.parametrize(
 
 def connected(x, weight, bias):
     """As in bf16, in any kind."""
-    return _Connected.apply(x, weight, bias, lambda own: own)
+    return _Connected.apply(x, weight, bias)
 
 
 @KINDS
@@ -85,20 +85,8 @@ def test_towers_gradients_for_what_both_of_them_read_add_up():
 
 
 @KINDS
-@pytest.mark.parametrize("towers", [1, 2])
-def test_weights_learn_from_the_images_of_all_who_share_them(towers, dtype, bound):
-    """What passes back to x is of the images that are here alone."""
-    x, weight, bias = (each.to(dtype) for each in (numbers(7, 12), numbers(8, 12, seed=1), numbers(8, seed=2)))
-    g = numbers(7, 8, seed=3).to(dtype)
-
-    def of_all(own):
-        beside = x if own.shape == x[:3].shape else g
-        assert torch.equal(own, beside[:3])
-        return beside
-
-    given = [each.clone().requires_grad_() for each in (x[:3], weight, bias)]
-    fully_connected(*given, towers, of_all).backward(g[:3])
-    whole = [each.double().requires_grad_() for each in (x, weight, bias)]
-    F.linear(*whole).backward(g.double())
-    assert_near([given[0].grad], [whole[0].grad[:3]], bound)
-    assert_near([each.grad for each in given[1:]], [each.grad for each in whole[1:]], bound)
+def test_weights_learn_from_factors_what_autograd_finds(dtype, bound):
+    given = numbers(7, 12), numbers(8, 12, seed=1), numbers(8, seed=2)
+    weight, bias = with_gradients(F.linear, given, torch.float64)[2:]
+    g = numbers(7, 8, seed=9)  # as `with_gradients` has it
+    assert_near(learned(given[0].to(dtype), g.to(dtype)), [weight, bias], bound)

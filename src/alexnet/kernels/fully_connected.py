@@ -4,7 +4,6 @@ For bf16 PyTorch's own order gives oneDNN the weights as the factor that it has 
 numbers in the paper's first such layer, for 128 images. Here what is repacked is the activities. In float32 nothing is.
 """
 
-from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -14,70 +13,71 @@ from torch.nn import functional as F
 
 from alexnet.kernels.choice import add_up, kind_of_products, way
 
-OfAll = Callable[[Tensor], Tensor]
 
-
-def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1, of_all: OfAll | None = None) -> Tensor:
+def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) -> Tensor:
     """float[N, inputs], float[outputs, inputs], float[outputs] -> float[N, outputs].
 
     towers   whose outputs these are: in float32 each passes its gradient back by itself, and they add up as between
              processes (section 3.2), to the same bits
-    of_all   float[N, ...] -> float[M, ...]: lays the images of all processes that have the same weights end to end;
-             weights and biases then learn from all of them. None: from those that are here
     """
     kind = kind_of_products(x)
-    towers = towers if add_up(x) else 1
     if way(x) == "numba" and kind == torch.bfloat16:
-        connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind), of_all or _these)
+        connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind))
         return connected
-    if towers == 1 and not of_all:
+    if towers == 1 or not add_up(x):
         return F.linear(x, weight, bias)
-    added: Tensor = _Added.apply(x.to(kind), weight.to(kind), bias.to(kind), towers, of_all or _these)
+    added: Tensor = _Added.apply(x.to(kind), weight.to(kind), bias.to(kind), towers)
     return added
 
 
-def _these(x: Tensor) -> Tensor:
-    return x
+def learned(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of weights and biases: float[N, inputs], float[N, outputs] -> float[outputs, inputs],
+    float[outputs].
+
+    x   what entered, in the kind of g
+    g   the gradient of what left
+    """
+    return _of_weight(x, g), g.sum(0)
+
+
+def _of_weight(x: Tensor, g: Tensor) -> Tensor:
+    turned = g.t()
+    return (turned.contiguous() if g.dtype == torch.bfloat16 else turned) @ x
 
 
 class _Added(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, towers: int, of_all: OfAll) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, towers: int) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(x, weight)
-        ctx.rest = towers, of_all
+        ctx.towers = towers
         return F.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (x, weight), (towers, of_all) = ctx.saved_tensors, ctx.rest
-        of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        own = [each.contiguous() for each in g.chunk(towers, 1)]
-        every = of_all(g) if of_weight or of_bias else g
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        own = [each.contiguous() for each in g.chunk(ctx.towers, 1)]
         return (
-            reduce(torch.add, map(torch.matmul, own, weight.chunk(towers))) if of_x else None,
-            every.t() @ of_all(x) if of_weight else None,
-            torch.cat([each.contiguous().sum(0) for each in every.chunk(towers, 1)]) if of_bias else None,
-            None,
+            reduce(torch.add, map(torch.matmul, own, weight.chunk(ctx.towers))) if of_x else None,
+            _of_weight(x, g) if of_weight else None,
+            torch.cat([each.sum(0) for each in own]) if of_bias else None,
             None,
         )
 
 
 class _Connected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, of_all: OfAll) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
         y = torch.addmm(bias[:, None], weight, x.t()).t().clone(memory_format=torch.contiguous_format)
         ctx.save_for_backward(x, weight)
-        ctx.of_all = of_all
         return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        every = ctx.of_all(g) if of_weight or of_bias else g
+        of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
             g @ weight if of_x else None,
-            every.t().contiguous() @ ctx.of_all(x) if of_weight else None,
-            every.sum(0) if of_bias else None,
-            None,
+            _of_weight(x, g) if of_weight else None,
+            g.sum(0) if of_bias else None,
         )

@@ -12,7 +12,6 @@ from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import Dropout, Gathering, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import (
-    Connected,
     Convolved,
     DroppedOut,
     Gathered,
@@ -159,8 +158,6 @@ class AlexNet(nn.Module):
         given: tuple[object, ...] = ()
         if here and isinstance(module, Gathered):
             given = (here.counts,)
-        elif here and isinstance(module, Connected) and module.of_all_shares:
-            given = (here.shares,)
         elif here and self.training:
             if isinstance(module, DroppedOut) and here.seeds is not None:
                 which = sum(isinstance(layer, Dropout) for layer in self.lineage.layers[:number])

@@ -3,7 +3,7 @@
 Each number travels once. (DTensor says the same in a line, but gloo's reduce-scatter sends all to everybody.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class _Below(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, counts: tuple[int, ...]) -> Tensor:  # type: ignore[override]
         ctx.rest = group, counts, len(x)
-        return laid_end_to_end(group, counts, x)
+        return laid_end_to_end(group, counts, x)()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -73,8 +73,9 @@ class _Below(torch.autograd.Function):
         return _filled(own, here), None, None
 
 
-def laid_end_to_end(group: dist.ProcessGroup, counts: Sequence[int], x: Tensor) -> Tensor:
-    """float[N, ...] of this process -> float[sum of counts, ...]: so many images of each.
+def laid_end_to_end(group: dist.ProcessGroup, counts: Sequence[int], x: Tensor) -> Callable[[], Tensor]:
+    """float[N, ...] of this process -> float[sum of counts, ...], so many images of each: under way at once, and
+    whoever calls what is returned waits for them.
 
     Raises RuntimeError where it would have to be differentiated.
     """
@@ -82,8 +83,13 @@ def laid_end_to_end(group: dist.ProcessGroup, counts: Sequence[int], x: Tensor) 
         raise RuntimeError("what has passed between processes cannot be differentiated a second time")
     own = _filled(x, max(counts))
     every = own.new_empty(len(counts), *own.shape)
-    dist.all_gather(list(every), own, group)
-    return torch.cat([part[:count] for part, count in zip(every, counts, strict=True)])
+    under_way = dist.all_gather(list(every), own, group, async_op=True)
+
+    def arrived() -> Tensor:
+        under_way.wait()
+        return torch.cat([part[:count] for part, count in zip(every, counts, strict=True)])
+
+    return arrived
 
 
 def _filled(x: Tensor, count: int) -> Tensor:

@@ -4,7 +4,6 @@ No operation works in place: an activity that has a name keeps its value.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import sqrt
 from typing import NamedTuple
 
@@ -189,20 +188,10 @@ class Connected(Learned):
         inputs = layer.fan_in(shape)
         super().__init__(layer.weight, layer.bias, inputs, (layer.outputs, inputs), (layer.outputs,))
         self.owners = owners
-        self.of_all_shares: Callable[[tuple[int, ...], Tensor], Tensor] | None = None
 
-    def forward(self, x: Tensor, shares: tuple[int, ...] = ()) -> Tensor:
-        """float[N, ...] -> float[N, outputs].
-
-        shares   how many images each share of the batch has, if there are several: `of_all_shares` lays these end to
-                 end, and weights and biases learn from all
-
-        Raises RuntimeError where a network that learns with others is not told.
-        """
-        if self.of_all_shares and self.training and not shares:
-            raise RuntimeError("a network that learns with others has to be told how many images each has: Here.shares")
-        of_all = partial(self.of_all_shares, shares) if self.of_all_shares and shares else None
-        return fully_connected(x.flatten(1), self.weight, self.bias, self.owners, of_all)
+    def forward(self, x: Tensor) -> Tensor:
+        """float[N, ...] -> float[N, outputs]."""
+        return fully_connected(x.flatten(1), self.weight, self.bias, self.owners)
 
 
 class Met(nn.Module):

@@ -4,16 +4,21 @@ What a weight of a fully connected layer learns from an image is a product of tw
 the gradient of the unit. The sum of these products over all images is a matrix product, which any process computes
 that has the activities and the units' gradients of all images, its factors: for 128 images far fewer numbers than there
 are weights ("sufficient factor broadcasting": Xie and others, 2014). Where they are, factors pass between the shares,
-and the weights' gradients otherwise.
+and the weights' gradients otherwise. Factors are under way while the backward goes on, and multiplied behind it: no
+share waits for another's in between.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from alexnet.kernels.choice import kind_of_products
+from alexnet.kernels.fully_connected import learned
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Row
 from alexnet.network.lineages import Lineage
@@ -32,18 +37,54 @@ def together(network: AlexNet, ranks: Ranks, batch: int) -> nn.Module:
     if ranks.mesh is None or ranks.shares == 1:
         return network
     group = ranks.mesh.get_group("data")
-    apart = [name for name, _ in network.named_buffers()]  # alike in every process, or its own
-    places = dict(network.steps)
-    for row in network.lineage.table():
-        place = places[row.layer.name]
-        layer = network.get_submodule(place)
-        if by_factors(row, batch) and isinstance(layer, Connected):
-            layer.of_all_shares = partial(laid_end_to_end, group)
-            apart += [f"{place}.weight", f"{place}.bias"]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, apart)
-    shared = DistributedDataParallel(network, process_group=group, gradient_as_bucket_view=True)
+    rows = {row.layer.name: row for row in network.lineage.table()}
+    _Factors(group, network, [
+        layer for name, layer in network.learned() if by_factors(rows[name], batch) and isinstance(layer, Connected)
+    ])  # fmt: skip
+    # Nothing is handed out: weights are drawn alike, and buffers are alike or a process's own.
+    shared = DistributedDataParallel(
+        network, process_group=group, init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
     shared.register_comm_hook(group, _added)
     return shared
+
+
+class _Factors:
+    """What passes between the shares of a batch for these layers, whose weights autograd does not know any more."""
+
+    def __init__(self, group: dist.ProcessGroup, network: AlexNet, layers: Iterable[Connected]) -> None:
+        self.group = group
+        self.counts: tuple[int, ...] = ()
+        network.register_forward_pre_hook(self._begin, with_kwargs=True)
+        for layer in layers:
+            layer.requires_grad_(False)
+            layer.register_forward_hook(self._computed)
+
+    def _begin(self, _: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        here = named.get("here", given[1] if len(given) > 1 else None)
+        self.counts = here.shares if here else ()
+
+    def _computed(self, layer: nn.Module, given: tuple[Tensor, ...], y: Tensor) -> None:
+        if not layer.training or not y.requires_grad:
+            return
+        if not self.counts:
+            raise RuntimeError("a network that learns with others has to be told how many images each has: Here.shares")
+        (x,) = given
+        assert isinstance(layer, Connected)
+        factor = x.detach().flatten(1).to(kind_of_products(x))
+        y.register_hook(partial(self._passed_back, layer, factor, self.counts))
+
+    def _passed_back(self, layer: Connected, x: Tensor, counts: tuple[int, ...], g: Tensor) -> None:
+        factors = [laid_end_to_end(self.group, counts, each) for each in (x, g)]
+        torch.autograd.Variable._execution_engine.queue_callback(partial(_multiplied, layer, *factors))
+
+
+@torch.no_grad()
+def _multiplied(layer: Connected, x: Callable[[], Tensor], g: Callable[[], Tensor]) -> None:
+    """The weights' gradients of all shares' images, beside those of the batch's earlier portions."""
+    for parameter, added in zip((layer.weight, layer.bias), learned(x(), g()), strict=True):
+        own = added.to(parameter.dtype)
+        parameter.grad = own if parameter.grad is None else parameter.grad.add_(own)
 
 
 def _added(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
