@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing import get_context
@@ -130,6 +131,8 @@ def _command(folder: Path, words: list[str], change: Callable[[int], None] | Non
 def _member(environment: dict[str, str], end: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     os.environ.update(environment)
     torch.set_num_threads(1)
+    warnings.simplefilter("error")  # as pytest has it in its own process
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
     end.send_bytes(pickle.dumps(function(*arguments)))  # by value: a tensor sent as such lives as long as its process
     end.close()
 

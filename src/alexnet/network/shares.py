@@ -42,9 +42,9 @@ def together(network: AlexNet, ranks: Ranks, batch: int) -> nn.Module:
         layer for name, layer in network.learned() if by_factors(rows[name], batch) and isinstance(layer, Connected)
     ])  # fmt: skip
     # Nothing is handed out: weights are drawn alike, and buffers are alike or a process's own.
-    shared = DistributedDataParallel(
-        network, process_group=group, init_sync=False, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    buffers = [name for name, _ in network.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, buffers)
+    shared = DistributedDataParallel(network, process_group=group, init_sync=False, gradient_as_bucket_view=True)
     shared.register_comm_hook(group, _added)
     return shared
 
