@@ -1,9 +1,9 @@
 """A matrix unit's eight tiles for processors without one: a plugin for pytest, `-p emulated_tiles`.
 
-What `tiles_numba.py` asks of the processor becomes calls of these functions, one for each instruction, as Intel's
-manual describes it (Architecture Instruction Set Extensions, chapter 3). A tile has as many rows as it is configured
-with, of 64 bytes, and nothing else is read or written. Each thread has tiles of its own. Machine code that calls these
-functions is not kept: it holds where they are in this process.
+What `tiles_numba.py` asks of the processor becomes calls of these functions, one for each instruction, after Intel's
+manual (Architecture Instruction Set Extensions, chapter 3), but for numbers below 1e-38, which that takes for 0. A tile
+has as many rows as it is configured with, of 64 bytes, and nothing else is read or written. Each thread has tiles of
+its own. Machine code that calls these functions is not kept: it holds where they are in this process. For Linux.
 """
 
 import ctypes
@@ -19,11 +19,12 @@ from numba.extending import intrinsic
 
 from alexnet.kernels import convolution_numba, tiles_numba
 
-THREADS, TILES, ROWS, WORDS = 4096, 8, 16, 16  # Linux counts threads up: those of a process differ in the last 12 bits
+THREADS, TILES, ROWS, WORDS = 4096, 8, 16, 16
 NUMBERS = np.zeros((THREADS, TILES, ROWS, WORDS), np.uint32)
 HEIGHTS = np.zeros((THREADS, TILES), np.int64)  # rows that each is configured with, 0 after `tilerelease`
+OWNERS = np.zeros(THREADS, np.int64)  # threads share a place where the last 12 bits of their numbers are the same
 FAULTS = np.zeros(1, np.int64)  # what a processor would not have done
-NUMBERS_AT, HEIGHTS_AT, FAULTS_AT = (each.ctypes.data for each in (NUMBERS, HEIGHTS, FAULTS))
+NUMBERS_AT, HEIGHTS_AT, OWNERS_AT, FAULTS_AT = (each.ctypes.data for each in (NUMBERS, HEIGHTS, OWNERS, FAULTS))
 HALF, HIGH = np.uint32(16), np.uint32(0xFFFF0000)
 
 thread = ctypes.CDLL(None).gettid
@@ -50,6 +51,11 @@ def tiles():
 
 
 @numba.njit
+def owners():
+    return numba.carray(at(OWNERS_AT), THREADS, np.int64)
+
+
+@numba.njit
 def demand(right):
     if not right:
         numba.carray(at(FAULTS_AT), 1, np.int64)[0] += 1
@@ -62,7 +68,11 @@ def instruction(*kinds):
 @instruction(types.int64)
 def ldtilecfg(given):
     words, (numbers, heights) = numba.carray(at(given), 64, np.uint8), tiles()
-    demand(words[0] == 1)
+    me = thread()
+    before = owners()[me % THREADS]
+    demand(not before or before == me)
+    owners()[me % THREADS] = me
+    demand(words[0] == 1 and words[1:16].sum() == 0 and words[32:48].sum() == 0 and words[56:].sum() == 0)
     for tile in range(TILES):
         heights[tile] = words[48 + tile]
         demand(0 < heights[tile] <= ROWS and words[16 + 2 * tile] == 64 and words[17 + 2 * tile] == 0)
@@ -72,6 +82,7 @@ def ldtilecfg(given):
 @instruction()
 def tilerelease():
     tiles()[1][:] = 0
+    owners()[thread() % THREADS] = 0
 
 
 @instruction(types.uint8)
@@ -111,10 +122,12 @@ def tdpbf16ps(sums, left, right):
     added = numbers[sums].view(np.float32)
     (low, high), (below, above) = halves(numbers[left]), halves(numbers[right])
     for row in range(heights[sums]):
-        for pair in range(WORDS):
-            for column in range(WORDS):
-                added[row, column] += low[row, pair] * below[pair, column]
-                added[row, column] += high[row, pair] * above[pair, column]
+        for column in range(WORDS):
+            even = odd = np.float32(0)
+            for pair in range(WORDS):  # a product of two bf16 is exact in float32, so each sum is rounded once
+                even += low[row, pair] * below[pair, column]
+                odd += high[row, pair] * above[pair, column]
+            added[row, column] += even + odd
 
 
 def call(builder, name, *given):

@@ -14,6 +14,7 @@ ON_TILES = ("test_convolution_on_tiles.py", "test_stride_one.py", "test_bounds.p
 HERE = Path(__file__).parent
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are told apart by Linux's numbers")
 @pytest.mark.skipif(there_are_tiles(), reason="this processor has tiles of its own")
 @pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
 def test_what_is_computed_on_tiles_is_right_on_emulated_ones():

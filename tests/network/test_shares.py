@@ -54,9 +54,11 @@ def mistaken(ranks, table):
     """What is said to a process that does not tell of the others' images, and to one that differentiates twice."""
     network = AlexNet(table, seed=3).train()
     shared, image = joined(network, ranks, 1), torch.randn(1, 3, table.side, table.side)
+    logits = shared(image, Here(shares=(1, 1)))
     with pytest.raises(RuntimeError, match="how many images each has"):
         shared(image)
-    logits = network(image, Here(shares=(1, 1)))
+    with pytest.raises(RuntimeError, match="how many images each has"):
+        network.stage(0, None, image, Here(shares=(1, 1)))
     with pytest.raises(RuntimeError, match="a second time"):
         logits.sum().backward(create_graph=True)
     return network.eval()(image).shape
@@ -64,6 +66,24 @@ def mistaken(ranks, table):
 
 def test_what_shares_cannot_do_is_said():
     assert together(2, mistaken, small("paper")) == [(1, 7), (1, 7)]
+
+
+def by_itself(ranks, table):
+    """Gradients for an image in the test form, which is nobody else's; which layers learn where others do not."""
+    network = AlexNet(table, seed=3)
+    shared, image = joined(network, ranks, 8), torch.randn(1, 3, table.side, table.side, requires_grad=True)
+    with Counted() as counted:
+        network.eval()(image).sum().backward()
+    network.zero_grad()
+    for name, layer in network.train().learned():
+        layer.requires_grad_(name == "fc8")  # which passes gradients
+    shared(image.detach(), Here(shares=(1, 1))).sum().backward()
+    learning = [name for name, layer in network.learned() if layer.weight.grad is not None]
+    return counted.sent, bool(image.grad.norm() > 0), learning
+
+
+def test_shares_pass_nothing_in_the_test_form_and_learn_behind_layers_that_do_not():
+    assert together(2, by_itself, small("paper")) == [([], True, ["fc6", "fc7", "fc8"])] * 2
 
 
 @pytest.mark.parametrize("name", ["paper", "large-batch", "cifar-18pct"])

@@ -29,17 +29,20 @@ def straight(words, tmp_path_factory):
 
 
 class Different:
-    """Other words, or another program, for rank 1."""
+    """Other words, another program, or a processor of another kind, for rank 1."""
 
-    def __init__(self, *words, program=""):
-        self.words, self.program = words, program
+    def __init__(self, *words, program="", kind=""):
+        self.words, self.program, self.kind = words, program, kind
 
     def __call__(self, rank):
         from alexnet import command_line
+        from alexnet.runtime.devices import Machine
         from alexnet.training import train
 
         if rank == 1 and self.program:
             train.program = lambda: self.program
+        if rank == 1 and self.kind:
+            Machine.kind = self.kind
         if rank == 1:
             run = command_line._run
             command_line._run = lambda verb, given: run(verb, [*given, *self.words])
@@ -51,6 +54,7 @@ class Different:
         (Different("--learning.momentum", "0.8"), "a recipe"),
         (Different("--seed", "7"), "a recipe"),
         (Different(program="another"), "a program"),
+        (Different(kind="another"), "a kind of processor"),
     ],
 )
 def test_a_rank_that_does_not_agree_is_refused_before_the_first_step(words, tmp_path, change, said):

@@ -30,6 +30,14 @@ class Machine:
         """The kind of weights, sums and the loss."""
         return torch.promote_types(self.products, torch.float32)
 
+    @property
+    def kind(self) -> str:
+        """What decides how its arithmetic rounds: processes that learn together are on machines of one kind."""
+        if self.device.type == "cuda":
+            return name_of(self.device)
+        units = torch.cpu._is_amx_tile_supported(), torch.cpu._is_avx512_bf16_supported()
+        return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, bf16 units {units}"
+
     @contextmanager
     def precision(self) -> Iterator[None]:
         """Run the network's products in `products`."""

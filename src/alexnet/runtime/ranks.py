@@ -99,7 +99,7 @@ class Ranks:
                 if not torch.equal(one, other):
                     raise BadInputError(
                         f"rank {rank}: has {name} other than rank 0's; start every process with the same command, "
-                        "on the same data, with the same program"
+                        "on the same data, with the same program, on machines of one kind"
                     )
 
     def highest(self, *values: float) -> list[float]:

@@ -54,6 +54,7 @@ def train(
     ranks.agree({
         "a recipe": json.dumps(recipe.to_dict()), "pictures or classes": dataset.digest, "a program": program(),
         "PyTorch or NumPy": f"{torch.__version__} {np.__version__}", "a precision of products": str(machine.products),
+        "a kind of processor": machine.kind,
     })  # fmt: skip
     folder = RunFolder(path)
     with _opened(folder, resume) if ranks.first else nullcontext(False) as begun:
