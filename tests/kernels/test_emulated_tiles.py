@@ -1,4 +1,4 @@
-"""What is computed on tiles is tested on every machine: where a processor has none, on emulated ones."""
+"""What is computed on tiles is tested where a processor has none, too: on emulated ones."""
 
 import os
 import subprocess

@@ -6,7 +6,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
 from alexnet.kernels.compiled import AVAILABLE
-from alexnet.kernels.fully_connected import _Connected, fully_connected, learned
+from alexnet.kernels.fully_connected import _Connected, fully_connected, gradients
 from gradients import Counted, assert_near, numbers, with_gradients
 
 compiled = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
@@ -89,4 +89,4 @@ def test_weights_learn_from_factors_what_autograd_finds(dtype, bound):
     given = numbers(7, 12), numbers(8, 12, seed=1), numbers(8, seed=2)
     weight, bias = with_gradients(F.linear, given, torch.float64)[2:]
     g = numbers(7, 8, seed=9)  # as `with_gradients` has it
-    assert_near(learned(given[0].to(dtype), g.to(dtype)), [weight, bias], bound)
+    assert_near(gradients(given[0].to(dtype), g.to(dtype)), [weight, bias], bound)

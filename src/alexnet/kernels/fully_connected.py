@@ -30,8 +30,8 @@ def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) ->
     return added
 
 
-def learned(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of weights and biases: float[N, inputs], float[N, outputs] -> float[outputs, inputs],
+def gradients(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """What weights and biases learn (section 5): float[N, inputs], float[N, outputs] -> float[outputs, inputs],
     float[outputs].
 
     x   what entered, in the kind of g

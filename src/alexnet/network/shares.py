@@ -18,7 +18,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from alexnet.kernels.choice import kind_of_products
-from alexnet.kernels.fully_connected import learned
+from alexnet.kernels.fully_connected import gradients
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Row
 from alexnet.network.lineages import Lineage
@@ -35,7 +35,8 @@ def together(network: AlexNet, ranks: Ranks, batch: int) -> nn.Module:
     batch   images, over all shares; the network has to be told how many each has (`Here.shares`)
 
     Once for a network, whose weights are alike everywhere. Weights that learn from factors have a gradient after
-    `backward` in training form only, and `torch.autograd.grad` knows nothing of them.
+    `backward` in training form only, and `torch.autograd.grad` knows nothing of them. What is returned raises
+    RuntimeError where it is not told, and in a backward that is to be differentiated.
     """
     if ranks.mesh is None or ranks.shares == 1:
         return network
@@ -89,7 +90,7 @@ class _Exchange:
 @torch.no_grad()
 def _multiplied(layer: Learned, x: Callable[[], Tensor], g: Callable[[], Tensor]) -> None:
     """The weights' gradients of all shares' images, beside those of the batch's earlier portions."""
-    for parameter, added in zip((layer.weight, layer.bias), learned(x(), g()), strict=True):
+    for parameter, added in zip((layer.weight, layer.bias), gradients(x(), g()), strict=True):
         own = added.to(parameter.dtype)
         parameter.grad = own if parameter.grad is None else parameter.grad.add_(own)
 
