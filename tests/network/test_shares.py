@@ -56,9 +56,9 @@ def mistaken(ranks, table):
     shared, image = joined(network, ranks, 1), torch.randn(1, 3, table.side, table.side)
     logits = shared(image, Here(shares=(1, 1)))
     with pytest.raises(RuntimeError, match="how many images each has"):
-        shared(image)
+        network.stage(0, None, image, Here(shares=(1, 1)))  # what was told for the logits is forgotten
     with pytest.raises(RuntimeError, match="how many images each has"):
-        network.stage(0, None, image, Here(shares=(1, 1)))
+        shared(image)
     with pytest.raises(RuntimeError, match="a second time"):
         logits.sum().backward(create_graph=True)
     return network.eval()(image).shape
