@@ -27,7 +27,7 @@ BATCH = 128
 
 def measure(lineage: str, machine: Machine) -> float:
     """In this process."""
-    network, step = our_step(lineage, machine)
+    network, step = our_step(lineage, machine, BATCH)
     images = torch.randn(BATCH, *network.lineage.input).contiguous(memory_format=torch.channels_last)
     labels = torch.arange(BATCH) % network.lineage.classes
     seconds = []

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
     machine = this_machine()
-    network, step = our_step(options.lineage, machine)
+    network, step = our_step(options.lineage, machine, options.batch)
     side = network.lineage.side
     images = torch.randn(options.batch, 3, side, side, device=machine.device) * 60
     images = images.contiguous(memory_format=torch.channels_last)

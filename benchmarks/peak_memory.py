@@ -34,7 +34,10 @@ def measure(side: str, batch: int) -> dict[str, float]:
     if side != "b0":
         images = images.contiguous(memory_format=torch.channels_last)
     labels, before = torch.randint(0, 1000, (batch,), device=machine.device), peak()
-    step = our_step("paper", machine)[1] if side == "ours" else step_of(paper_network(), machine, tuned=side == "b1")
+    if side == "ours":
+        _, step = our_step("paper", machine, batch)
+    else:
+        step = step_of(paper_network(), machine, tuned=side == "b1")
     for _ in range(3 if machine.device.type == "cpu" else 5):
         step(images, labels)
     return {"before": before, "peak": peak()}

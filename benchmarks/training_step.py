@@ -26,17 +26,20 @@ from alexnet.kernels import choice
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.network.operations import Here
+from alexnet.network.shares import together
 from alexnet.runtime.devices import Machine, environment, this_machine
+from alexnet.runtime.ranks import ALONE
 from alexnet.runtime.replay import OnGpu, Replayed
 from alexnet.training.recipe import Learning
 from alexnet.training.update import Update
 from stock import ceilings, cifar_network, interleaved, one_weird_trick, paper_network, source_network, step_of
 
 
-def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor, Tensor], Tensor]]:
+def our_step(lineage: str, machine: Machine, batch: int) -> tuple[AlexNet, Callable[[Tensor, Tensor], Tensor]]:
     """The network and its step."""
     network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = Update(network, Learning(), machine.products)
+    whole, factors = together(network, ALONE, batch)
     moving, numbers = update.moving(lambda layer, bias: 0.01)
     replayed = Replayed(OnGpu()) if machine.device.type == "cuda" else None
 
@@ -44,10 +47,10 @@ def our_step(lineage: str, machine: Machine) -> tuple[AlexNet, Callable[[Tensor,
         images, labels, seeds, numbers = given
         network.zero_grad(set_to_none=True)
         with machine.precision():
-            logits = network(images, Here(seeds))
+            logits = whole(images, Here(seeds))
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
-        update.move(moving, numbers)
+        update.move(moving, numbers, factors.taken())
         return loss.detach()
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
@@ -91,7 +94,7 @@ def main() -> None:
     if options.products:
         machine = replace(machine, products=torch.float32, reason="as asked")
     limits = ceilings(machine)
-    network, ours = our_step(options.lineage, machine)
+    network, ours = our_step(options.lineage, machine, batch)
     side, classes = network.lineage.side, network.lineage.classes
     images = torch.randn(batch, 3, side, side, device=machine.device) * 60
     images = images.contiguous(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
-from alexnet.kernels import convolution_numba, tiles_numba
+from alexnet.kernels import convolution_numba, tiles_numba, update_by_factors
 
 THREADS, TILES, ROWS, WORDS = 4096, 8, 16, 16
 NUMBERS = np.zeros((THREADS, TILES, ROWS, WORDS), np.uint32)
@@ -143,7 +143,7 @@ def pytest_configure():
     torch.cpu._is_amx_tile_supported = torch.cpu._init_amx = tiles_numba.processor_has = lambda *_: True
     tiles_numba.there_are_tiles.cache_clear()
     tiles_numba._call = call
-    for function in vars(convolution_numba).values():
+    for function in (*vars(convolution_numba).values(), *vars(update_by_factors).values()):
         if isinstance(function, Dispatcher):
             function._cache = NullCache()
 

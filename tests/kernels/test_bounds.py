@@ -12,11 +12,12 @@ ALL = """
 import ctypes, mmap, sys
 import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
-from alexnet.kernels import update_rule, winograd_numba, winograd_weights_numba, within_map_numba
+from alexnet.kernels import update_by_factors, update_rule, winograd_numba, winograd_weights_numba, within_map_numba
 from alexnet.kernels.after_convolution import Following
 from alexnet.kernels.memory_numba import bare, lines
 from alexnet.kernels.norm_numba import norm_of
 from alexnet.kernels.tiles_numba import there_are_tiles
+from alexnet.kernels.update_by_factors import move_by_factors
 
 PAGE, libc, kept = mmap.PAGESIZE, ctypes.CDLL(None), []
 before = sys.argv[1] == "before"
@@ -76,8 +77,13 @@ def fenced_in(kernel, count, *given):
         if isinstance(each, np.ndarray) and each.flags.writeable:
             each[...] = own
 
-for module in (convolution_numba, laid_numba, pairs_numba, winograd_numba, winograd_weights_numba):
+for module in (convolution_numba, laid_numba, pairs_numba, update_by_factors, winograd_numba, winograd_weights_numba):
     module.on_all_cores = fenced_in
+for kind in (torch.bfloat16, torch.float32):
+    for images, units, inputs in ((1, 1, 16), (33, 20, 208), (8, 37, 96)):
+        w, v, copy = torch.ones(units, inputs), torch.ones(units, inputs), torch.ones(units, inputs).bfloat16()
+        x, g = torch.ones(images, inputs, dtype=kind), torch.ones(images, units, dtype=kind)
+        move_by_factors(w, v, x, g, copy if kind == torch.bfloat16 else None, torch.ones(3))
 for kind in (torch.bfloat16, torch.float32):
     for count, gap in ((16, 1), (5, 2)):
         pairs_numba.in_pairs(maps(4, count, 3, 5, kind=kind), maps(4, count, 3, 5, kind=kind), gap)

@@ -10,7 +10,7 @@ import pytest
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.tiles_numba import there_are_tiles
 
-ON_TILES = ("test_convolution_on_tiles.py", "test_stride_one.py", "test_bounds.py")
+ON_TILES = ("test_convolution_on_tiles.py", "test_stride_one.py", "test_bounds.py", "test_update_by_factors.py")
 HERE = Path(__file__).parent
 
 

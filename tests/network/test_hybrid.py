@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.network.batch_norm import BatchNormalized
+from alexnet.network.factors import form_gradients
 from alexnet.network.layers import BatchNorm, Gathering, Meeting
 from alexnet.network.lineages import lineage
 from alexnet.network.operations import Here
@@ -26,7 +27,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     ranks = ranks.divided(parts)
     divided = Towers(table, ranks, hybrid=True)
     network = divided.network(seed=3).to(kind).train()
-    shared = joined(network, ranks, 7)
+    shared, factors = joined(network, ranks, 7)
     random = torch.Generator().manual_seed(5)
     total = 7
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
@@ -42,6 +43,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(share[0]), ranks.tower, weight, here, beside))
     loss = F.cross_entropy(logits, labels[share], reduction="sum") / total
     loss.backward()
+    form_gradients(network, factors.taken())
     divided.add_up_gradients(network)
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(total, table.classes, dtype=kind)

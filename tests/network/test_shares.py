@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.factors import by_factors, form_gradients
 from alexnet.network.lineages import lineage
 from alexnet.network.operations import Here
-from alexnet.network.shares import added_up, by_factors
+from alexnet.network.shares import added_up
 from alexnet.network.shares import together as joined
 from alexnet.runtime.ranks import ALONE
 from company import small, together
@@ -21,7 +22,7 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
     batch    of how many images they are told that it is
     """
     network = AlexNet(table, seed=3).to(dtype).train()
-    shared = joined(network, ranks, batch)
+    shared, factors = joined(network, ranks, batch)
     total, begin = sum(counts), sum(counts[: ranks.share])
     random = torch.Generator().manual_seed(5)
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
@@ -33,6 +34,7 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
         logits = shared(images[own].to(dtype), here)
         loss = F.cross_entropy(logits, labels[own], reduction="sum") / total * (count > 0)
         loss.backward()
+        form_gradients(network, factors.taken())
     return {name: each.grad for name, each in network.named_parameters()}, counted.sent
 
 
@@ -53,7 +55,7 @@ def test_shares_of_any_size_learn_what_one_process_does(counts, batch):
 def mistaken(ranks, table):
     """What is said to a process that does not tell of the others' images, and to one that differentiates twice."""
     network = AlexNet(table, seed=3).train()
-    shared, image = joined(network, ranks, 1), torch.randn(1, 3, table.side, table.side)
+    (shared, _), image = joined(network, ranks, 1), torch.randn(1, 3, table.side, table.side)
     logits = shared(image, Here(shares=(1, 1)))
     with pytest.raises(RuntimeError, match="how many images each has"):
         network.stage(0, None, image, Here(shares=(1, 1)))  # what was told for the logits is forgotten
@@ -71,13 +73,14 @@ def test_what_shares_cannot_do_is_said():
 def by_itself(ranks, table):
     """Gradients for an image in the test form, which is nobody else's; which layers learn where others do not."""
     network = AlexNet(table, seed=3)
-    shared, image = joined(network, ranks, 8), torch.randn(1, 3, table.side, table.side, requires_grad=True)
+    (shared, factors), image = joined(network, ranks, 8), torch.randn(1, 3, table.side, table.side, requires_grad=True)
     with Counted() as counted:
         network.eval()(image).sum().backward()
     network.zero_grad()
     for name, layer in network.train().learned():
         layer.requires_grad_(name == "fc8")  # which passes gradients
     shared(image.detach(), Here(shares=(1, 1))).sum().backward()
+    form_gradients(network, factors.taken())
     learning = [name for name, layer in network.learned() if layer.weight.grad is not None]
     return counted.sent, bool(image.grad.norm() > 0), learning
 

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.factors import form_gradients
 from alexnet.network.layers import FullyConnected, Meeting
 from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.operations import Here
@@ -24,7 +25,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     ranks = ranks.divided(towers)
     divided = Towers(table, ranks)
     network = divided.network(seed=3).to(kind, memory_format=torch.channels_last).train()
-    shared = joined(network, ranks, count)
+    shared, factors = joined(network, ranks, count)
     random = torch.Generator().manual_seed(5)
     images = torch.randn(count, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
     labels = torch.randint(table.classes, (count,), generator=random)
@@ -34,6 +35,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     logits = shared(images[own].to(kind), here)
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
     loss.backward()
+    form_gradients(network, factors.taken())
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(count, table.classes, dtype=kind)
     every[own] = logits.detach()

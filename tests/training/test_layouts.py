@@ -15,8 +15,8 @@ from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.augment import Images
 from alexnet.data.sources import open_dataset
+from alexnet.network.factors import by_factors
 from alexnet.network.layers import BatchNorm, FullyConnected
-from alexnet.network.shares import by_factors
 from alexnet.runtime import checkpoint
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import PeerError

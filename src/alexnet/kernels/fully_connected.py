@@ -37,12 +37,20 @@ def gradients(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     x   what entered, in the kind of g
     g   the gradient of what left
     """
-    return _of_weight(x, g), g.sum(0)
+    return gradient_of_weight(x, g), gradient_of_bias(g)
 
 
-def _of_weight(x: Tensor, g: Tensor) -> Tensor:
+def gradient_of_weight(x: Tensor, g: Tensor) -> Tensor:
+    """float[N, inputs], float[N, outputs] -> float[outputs, inputs]."""
     turned = g.t()
     return (turned.contiguous() if g.dtype == torch.bfloat16 else turned) @ x
+
+
+def gradient_of_bias(g: Tensor) -> Tensor:
+    """float[N, outputs] -> float[outputs], float32 of bf16; image after image, so that it is the same to the last bit
+    whoever else's outputs are here."""
+    wide = g.to(torch.promote_types(g.dtype, torch.float32))
+    return reduce(torch.add, wide, wide.new_zeros(g.shape[1]))
 
 
 class _Added(torch.autograd.Function):
@@ -59,7 +67,7 @@ class _Added(torch.autograd.Function):
         own = [each.contiguous() for each in g.chunk(ctx.towers, 1)]
         return (
             reduce(torch.add, map(torch.matmul, own, weight.chunk(ctx.towers))) if of_x else None,
-            _of_weight(x, g) if of_weight else None,
+            gradient_of_weight(x, g) if of_weight else None,
             torch.cat([each.sum(0) for each in own]) if of_bias else None,
             None,
         )
@@ -78,6 +86,6 @@ class _Connected(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
             g @ weight if of_x else None,
-            _of_weight(x, g) if of_weight else None,
+            gradient_of_weight(x, g) if of_weight else None,
             g.sum(0) if of_bias else None,
         )

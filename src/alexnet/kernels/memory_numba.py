@@ -35,6 +35,8 @@ if AVAILABLE:
         def _to_string(self) -> str:
             return "bfloat"
 
+    BFLOAT = _BFloat()  # the one there is: llvmlite asks whether types are equal
+
 
 def bare(x: Tensor) -> Floats:
     """The same memory for compiled code, bf16 as uint16."""
@@ -74,7 +76,7 @@ def _narrowed(builder: Any, stored: str, value: Any) -> Any:
         return value
     # LLVM 15, which is Numba 0.61's, does not know how. The processor takes numbers below 1.2e-38 for 0.
     if processor_has("avx512bf16") and llvm_version_info >= (20,):
-        return builder.bitcast(builder.fptrunc(value, _like(value, _BFloat())), _like(value, HALF))
+        return builder.bitcast(builder.fptrunc(value, _like(value, BFLOAT)), _like(value, HALF))
     bits = builder.bitcast(value, _like(value, INT))
     odd = builder.and_(builder.lshr(bits, _integer(bits, 16)), _integer(bits, 1))
     rounded = builder.lshr(builder.add(builder.add(bits, _integer(bits, 0x7FFF)), odd), _integer(bits, 16))

@@ -1,18 +1,22 @@
 """A block of a matrix product, kept in registers from the first to the last term of its sums.
 
 Compilers keep a few sums at a time; as fast as the processor multiplies goes only what fills its registers. Each sum
-grows term by term in order, whoever computes it.
+grows term by term in order, whoever computes it. A term is a product of float32, or of two bf16 with two others, which
+processors with AVX-512 BF16 add to a float32 at once.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from alexnet.kernels.compiled import AVAILABLE, in_llvm
-from alexnet.kernels.lanes_numba import LANES, ONCE, every_lane
+from alexnet.kernels.lanes_numba import LANES, ONCE, every_lane, outside
 
 if AVAILABLE:
     from llvmlite import ir
+    from llvmlite.binding import llvm_version_info
     from numba import types
+
+    from alexnet.kernels.memory_numba import BFLOAT
 
     WORD = ir.IntType(64)
     VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -23,7 +27,8 @@ def block_of_sums(rows: int, vectors: int) -> Any:
 
     `(x, at, between, step, y, first, width, count, sums, to, apart, added)`: sums[to + i * apart + j] becomes, or grows
     by if `added` is not None, x[at + i * between + k * step] * y[first + k * width + j], summed over k below `count`,
-    of which there is at least one. All are flat arrays of float32, and nobody looks whether an index is within them.
+    of which there is at least one. All are flat arrays of float32, and nobody looks whether an index is within them. x
+    and y may be int32: pairs of bf16, whose terms are sums of two products.
     """
 
     def typed(_: Any, x: Any, at: Any, between: Any, step: Any, y: Any, first: Any, width: Any, count: Any, sums: Any,
@@ -54,12 +59,11 @@ def _written(rows: int, vectors: int) -> Callable[..., Any]:
         sums = [builder.phi(VECTOR) for _ in places]
         parts = [builder.add(of_y, WORD(LANES * j)) for j in range(vectors)]
         column = [builder.load(_vector(builder, y, part), align=4) for part in parts]
+        grow = _grown_by_pairs if signature.args[0].dtype == types.int32 else _grown
         grown = []
         for i, row in enumerate(row_of_x):
             own = every_lane(builder, builder.load(builder.gep(row, [of_x]), align=4))
-            for j, other in enumerate(column):
-                product = builder.fmul(own, other, **ONCE)
-                grown.append(builder.fadd(product, sums[i * vectors + j], **ONCE))
+            grown += [grow(builder, sums[i * vectors + j], own, other) for j, other in enumerate(column)]
         following = [builder.add(each, by) for each, by in ((term, WORD(1)), (of_x, step), (of_y, width))]
         begun = *[WORD(0)] * 3, *[ir.Constant(VECTOR, None)] * len(sums)
         carried = zip((term, of_x, of_y, *sums), begun, (*following, *grown), strict=True)
@@ -77,10 +81,24 @@ def _written(rows: int, vectors: int) -> Callable[..., Any]:
     return written_out
 
 
+def _grown(builder: Any, sums: Any, one: Any, other: Any) -> Any:
+    return builder.fadd(builder.fmul(one, other, **ONCE), sums, **ONCE)
+
+
+def _grown_by_pairs(builder: Any, sums: Any, one: Any, other: Any) -> Any:
+    pairs = [one, other]
+    if llvm_version_info >= (16,):  # before, these were sixteen integers to LLVM
+        pairs = [builder.bitcast(each, ir.VectorType(BFLOAT, 2 * LANES)) for each in pairs]
+    kind = ir.FunctionType(VECTOR, [VECTOR, *(each.type for each in pairs)])
+    return builder.call(outside(builder, "llvm.x86.avx512bf16.dpbf16ps.512", kind), [sums, *pairs])
+
+
 def _there(builder: Any, numbers: Any, at: Any, apart: Any, times: int) -> Any:
     """A pointer to numbers[at + times * apart]."""
     return builder.gep(numbers, [builder.add(at, builder.mul(apart, WORD(times)))])
 
 
 def _vector(builder: Any, numbers: Any, index: Any) -> Any:
-    return builder.bitcast(builder.gep(numbers, [index]), VECTOR.as_pointer())
+    """A pointer to sixteen of the numbers, of whatever kind, from that one on."""
+    place = builder.gep(numbers, [index])
+    return builder.bitcast(place, ir.VectorType(place.type.pointee, LANES).as_pointer())

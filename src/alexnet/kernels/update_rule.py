@@ -1,10 +1,12 @@
 """Section 5: the update rule as one sweep over weights, velocity and gradient, and the bf16 copy that products read."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from alexnet.kernels.choice import way
-from alexnet.kernels.compiled import compiled
+from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.memory_numba import AHEAD, Floats, bare, put, soon_read, soon_written, take
@@ -56,17 +58,27 @@ def _flat(x: Tensor) -> Tensor:
 def _sweep(first: int, last: int, w: Floats, v: Floats, g: Floats, copy: Floats | None, numbers: Floats) -> None:
     """The chunks `first` to `last`."""
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
-    end = min(last * CHUNK, w.shape[0])
-    for i in range(first * CHUNK, end, LANES):
-        soon_written(w, i + AHEAD)
-        soon_written(v, i + AHEAD)
+    begin, end = first * CHUNK, min(last * CHUNK, w.shape[0])
+    whole = end - (end - begin) % LANES
+    for i in range(begin, whole, LANES):
         soon_read(g, i + AHEAD)
-        if copy is not None:
-            soon_written(copy, i + AHEAD)
-        left, weight = end - i, take(w, i, end - i)
-        velocity = momentum * take(v, i, left) - pull * weight - rate * take(g, i, left)
-        weight = weight + velocity
-        put(v, i, left, velocity)
-        put(w, i, left, weight)
-        if copy is not None:
-            put(copy, i, left, weight)
+        moved(w, v, copy, i, AHEAD, None, take(g, i, None), momentum, pull, rate)
+    if whole < end:
+        moved(w, v, copy, whole, 0, end - whole, take(g, whole, end - whole), momentum, pull, rate)
+
+
+@compiled_part
+def moved(w: Floats, v: Floats, copy: Floats | None, i: int, ahead: int, left: int | None, gradient: Any,
+          momentum: Any, pull: Any, rate: Any) -> None:  # fmt: skip
+    """16 weights from the i-th on, of which so many are `left`; what is so far `ahead` is called into the cache."""
+    soon_written(w, i + ahead)
+    soon_written(v, i + ahead)
+    if copy is not None:
+        soon_written(copy, i + ahead)
+    weight = take(w, i, left)
+    velocity = momentum * take(v, i, left) - pull * weight - rate * gradient
+    weight = weight + velocity
+    put(v, i, left, velocity)
+    put(w, i, left, weight)
+    if copy is not None:
+        put(copy, i, left, weight)

@@ -1,14 +1,11 @@
 """Shares of a batch: copies of the network that learn from their own images each, and add up what they learned.
 
-What a weight of a fully connected layer learns from an image is a product of two numbers, the activity that enters and
-the gradient of the unit. The sum of these products over all images is a matrix product, which any process computes
-that has the activities and the units' gradients of all images, its factors: for 128 images far fewer numbers than there
-are weights ("sufficient factor broadcasting": Xie and others, 2014). Where they are, factors pass between the shares,
-and the weights' gradients otherwise. Factors are under way while the backward goes on, and multiplied behind it: no
-share waits for another's in between.
+Where the factors of a layer's gradient (`network/factors.py`) are far fewer numbers than its weights, they pass between
+the shares, and the gradients otherwise. Factors are under way while the backward goes on: no share waits for another's
+in between.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,52 +14,46 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from alexnet.kernels.choice import kind_of_products
-from alexnet.kernels.fully_connected import gradients
+from alexnet.kernels.update_by_factors import fits
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.layers import FullyConnected, Row
+from alexnet.network.factors import Factors, Late, by_factors, numbers_of
 from alexnet.network.lineages import Lineage
 from alexnet.network.meetings import laid_end_to_end
-from alexnet.network.operations import Learned
 from alexnet.runtime.ranks import Ranks
 
-CHEAPER = 4  # times fewer numbers are worth that every process computes all images' products
 
-
-def together(network: AlexNet, ranks: Ranks, batch: int) -> nn.Module:
-    """The network whose gradients are, after backward, sums over the shares of such a batch (section 5).
+def together(network: AlexNet, ranks: Ranks, batch: int) -> tuple[nn.Module, Factors]:
+    """The network whose gradients are, after backward, sums over the shares of such a batch (section 5); and the
+    factors that are left in place of some of them, where that is cheaper.
 
     batch   images, over all shares; the network has to be told how many each has (`Here.shares`)
 
-    Once for a network, whose weights are alike everywhere. Weights that learn from factors have a gradient after
-    `backward` in training form only, and `torch.autograd.grad` knows nothing of them. What is returned raises
-    RuntimeError where it is not told, and in a backward that is to be differentiated.
+    Once for a network, whose weights are alike everywhere. Between several shares what is returned raises RuntimeError
+    where it is not told, and in a backward that is to be differentiated; `torch.autograd.grad` knows nothing of weights
+    that learn from factors.
     """
-    if ranks.mesh is None or ranks.shares == 1:
-        return network
-    group = ranks.mesh.get_group("data")
     rows = {row.layer.name: row for row in network.lineage.table()}
-    factored = [layer for name, layer in network.learned() if by_factors(rows[name], batch)]
-    _Exchange(group, network, factored)
+    small = {name: layer for name, layer in network.learned() if by_factors(rows[name], batch)}
+    if ranks.mesh is None or ranks.shares == 1:
+        return network, Factors(network, [name for name, layer in small.items() if fits(layer.weight)])
+    group = ranks.mesh.get_group("data")
+    factors = Factors(network, small, _Exchange(group, network))
     # Nothing is handed out: weights are drawn alike, and buffers are alike or a process's own.
     buffers = [name for name, _ in network.named_buffers()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, buffers)
     shared = DistributedDataParallel(network, process_group=group, init_sync=False, gradient_as_bucket_view=True)
     shared.register_comm_hook(group, _added)
-    return shared
+    return shared, factors
 
 
 class _Exchange:
-    """Of the factors of these layers, whose weights autograd does not know any more."""
+    """What passes a factor to the other shares: called within the forward of a network that was told of them."""
 
-    def __init__(self, group: dist.ProcessGroup, network: AlexNet, layers: Iterable[Learned]) -> None:
+    def __init__(self, group: dist.ProcessGroup, network: AlexNet) -> None:
         self.group = group
         self.counts: tuple[int, ...] = ()  # images of each share, while the network computes
         network.register_forward_pre_hook(self._begin, with_kwargs=True)
         network.register_forward_hook(self._end)
-        for layer in layers:
-            layer.requires_grad_(False)
-            layer.register_forward_hook(self._computed)
 
     def _begin(self, _: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         here = named.get("here", given[1] if len(given) > 1 else None)
@@ -71,28 +62,10 @@ class _Exchange:
     def _end(self, *_: object) -> None:
         self.counts = ()
 
-    def _computed(self, layer: Learned, given: tuple[Tensor, ...], y: Tensor) -> None:
-        if not (layer.training and torch.is_grad_enabled()):
-            return
+    def __call__(self) -> Callable[[Tensor], Late]:
         if not self.counts:
             raise RuntimeError("a network that learns with others has to be told how many images each has: Here.shares")
-        (x,) = given
-        factor = x.detach().flatten(1).to(kind_of_products(x))
-        y.requires_grad_()  # where nothing before it learns, too
-        y.register_hook(partial(self._passed_back, layer, factor, self.counts))
-
-    def _passed_back(self, layer: Learned, x: Tensor, counts: tuple[int, ...], g: Tensor) -> None:
-        factors = [laid_end_to_end(self.group, counts, each) for each in (x, g)]
-        # Behind this backward, and before DDP waits for its sums. There is no public way, and DDP and FSDP take this.
-        torch.autograd.Variable._execution_engine.queue_callback(partial(_multiplied, layer, *factors))
-
-
-@torch.no_grad()
-def _multiplied(layer: Learned, x: Callable[[], Tensor], g: Callable[[], Tensor]) -> None:
-    """The weights' gradients of all shares' images, beside those of the batch's earlier portions."""
-    for parameter, added in zip((layer.weight, layer.bias), gradients(x(), g()), strict=True):
-        own = added.to(parameter.dtype)
-        parameter.grad = own if parameter.grad is None else parameter.grad.add_(own)
+        return partial(laid_end_to_end, self.group, self.counts)
 
 
 def _added(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
@@ -100,19 +73,6 @@ def _added(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.F
     sums: torch.futures.Future[list[Tensor]]
     sums = dist.all_reduce(bucket.buffer(), group=group, async_op=True).get_future()
     return sums.then(lambda done: done.value()[0])
-
-
-def by_factors(row: Row, batch: int) -> bool:
-    """Whether shares of so many images pass a layer's factors, and not its weights' gradients."""
-    if not isinstance(row.layer, FullyConnected):
-        return False
-    return CHEAPER * _numbers_of(row, batch) <= 2 * row.weights
-
-
-def _numbers_of(row: Row, batch: int) -> int:
-    """The two factors of a layer."""
-    assert isinstance(row.layer, FullyConnected)
-    return batch * (row.layer.fan_in(row.input) + row.layer.outputs)
 
 
 def added_up(here: Lineage, batch: int, shares: int) -> dict[str, float]:
@@ -124,6 +84,6 @@ def added_up(here: Lineage, batch: int, shares: int) -> dict[str, float]:
     factors = {row.layer.name for row in rows if by_factors(row, batch)}
     others = (shares - 1) / shares  # the rest is here already
     return {
-        "factors": others * sum(_numbers_of(row, batch) for row in rows if row.layer.name in factors),
+        "factors": others * sum(numbers_of(row, batch) for row in rows if row.layer.name in factors),
         "gradients": 2 * others * sum(row.parameters for row in rows if row.layer.name not in factors),
     }

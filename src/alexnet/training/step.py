@@ -55,7 +55,7 @@ class Step:
         kind = {"dtype": machine.sums, "memory_format": torch.channels_last}
         self.network = towers.network(recipe.seed).to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
-        self.shared = together(self.network, self.ranks, recipe.learning.batch)
+        self.shared, self.factors = together(self.network, self.ranks, recipe.learning.batch)
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
         recorded = machine.device.type == "cuda" and self.ranks.world == 1
@@ -95,7 +95,7 @@ class Step:
         losses = [*self._losses, self._backward(portion, given)]
         self._losses = []
         self.towers.add_up_gradients(self.network)
-        self.update.move(moving, given.numbers)
+        self.update.move(moving, given.numbers, self.factors.taken())
         for layer in self.normalized:
             layer.settle(self.towers.over_images(layer.moments), given.step)
         return torch.stack(losses).sum()
@@ -114,7 +114,8 @@ class Step:
     def _set_aside(self) -> None:
         """Add a portion's gradients to those of the portions before it."""
         for name, parameter in self.network.named_parameters():
-            assert parameter.grad is not None
+            if parameter.grad is None:  # its layer's factors are
+                continue
             wide = parameter.grad.to(self.machine.sums)
             self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 

@@ -12,12 +12,16 @@ so that no layer moves by more than a small share of its size, however large the
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from alexnet.kernels.fully_connected import gradient_of_bias
+from alexnet.kernels.update_by_factors import move_by_factors
 from alexnet.kernels.update_rule import move
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.factors import Factored, form_gradients
 from alexnet.training.recipe import Learning
 
 Rate = Callable[[str, bool], float]  # layer, bias -> rate
@@ -39,7 +43,7 @@ class Update:
         self, network: AlexNet, learning: Learning, products: torch.dtype = torch.float32, summed: Sums = dict
     ) -> None:
         self.momentum, self.trust, self._summed = learning.momentum, learning.trust, summed
-        self._parameters = dict(network.named_parameters())
+        self._network, self._parameters = network, dict(network.named_parameters())
         self.weights: dict[str, Tensor] = {name: each.detach() for name, each in network.state_dict().items()}
         self.copied = products == torch.bfloat16
         if self.copied:
@@ -74,24 +78,32 @@ class Update:
         return tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64).view(-1, 2)
 
     @torch.no_grad()
-    def move(self, names: Sequence[str], numbers: Tensor) -> None:
+    def move(self, names: Sequence[str], numbers: Tensor, factors: Factored = MappingProxyType({})) -> None:
         """Move these parameters by their gradients.
 
         numbers   float64[names, 2], decay and rate of each; on the network's device
+        factors   of the layers that have them in place of gradients (`network/factors.py`)
         """
         if not names:
             return
         decays, rates = numbers.unbind(1)
         if self.trust:
-            rates = rates * self._trusted(names, decays)
+            form_gradients(self._network, factors)
+            factors, rates = {}, rates * self._trusted(names, decays)
         kind = torch.promote_types(self.weights[names[0]].dtype, torch.float32)
         numbers = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
         for name, own in zip(names, numbers, strict=True):
-            parameter = self._parameters[name]
-            if parameter.grad is not None:
-                copy = parameter.detach() if self.copied else None
-                move(self.weights[name], self.velocity[name], parameter.grad, copy, own)
-                torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
+            parameter, (place, _, which) = self._parameters[name], name.rpartition(".")
+            moved, copy = (self.weights[name], self.velocity[name]), parameter.detach() if self.copied else None
+            if place in factors:
+                x, g = factors[place]
+                if which == "weight":
+                    move_by_factors(*moved, x, g, copy, own)
+                else:
+                    move(*moved, gradient_of_bias(g), copy, own)
+            elif parameter.grad is not None:
+                move(*moved, parameter.grad, copy, own)
+            torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
         """By how much LARS multiplies each one's rate: float64[names], as decays are; the trust where w or g is 0."""

@@ -1,0 +1,170 @@
+"""Section 5's update rule for weights of a fully connected layer, by the factors of their gradient.
+
+The gradient is a product of what entered and what was passed back, as many numbers as there are weights, of which each
+is read once. So here it is never written down: a block of it is computed in registers, or in tiles, and moves its
+weights at once, while the next ones come from memory. (54 of the paper's 61 million weights are in two such layers.)
+
+What entered lies in panels, the numbers of some neighbouring inputs image after image; bf16 in pairs of images, which
+processors multiply at once.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet.kernels.choice import way
+from alexnet.kernels.compiled import compiled, compiled_part, processor_has
+from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.fully_connected import gradient_of_weight
+from alexnet.kernels.lanes_numba import LANES, bits, every
+from alexnet.kernels.memory_numba import bare, on_a_line, put, take
+from alexnet.kernels.products_numba import block_of_sums
+from alexnet.kernels.tiles_numba import (
+    DEPTH,
+    PAIRS,
+    TILE,
+    interleaved,
+    there_are_tiles,
+    tile_add,
+    tile_clear,
+    tile_put,
+    tile_shapes,
+    tile_take,
+    tiles_begin,
+    tiles_end,
+)
+from alexnet.kernels.update_rule import move, moved
+
+# Units and vectors of inputs whose sums fill a processor's registers; and of the unit's tiles of sums.
+UNITS, VECTORS = (4, 6) if processor_has("avx512f") else (6, 1)
+OF_TILES = TILE, 4
+PANELS = 2**20  # bytes of them that stay in a core's cache while all units pass
+
+sums_of_block = block_of_sums(UNITS, VECTORS)
+
+
+def fits(read: Tensor) -> bool:
+    """Whether weights that products read as float[outputs, inputs] are moved so: inputs in 16s, of float32, or of bf16
+    where the processor multiplies that."""
+    if way(read) != "numba" or read.dim() != 2 or read.shape[1] % LANES or not read.is_contiguous():
+        return False
+    return read.dtype == torch.float32 or (read.dtype == torch.bfloat16 and (there_are_tiles() or _there_are_pairs()))
+
+
+def _there_are_pairs() -> bool:
+    return processor_has("avx512bf16")
+
+
+@torch.no_grad()
+def move_by_factors(
+    weight: Tensor, velocity: Tensor, x: Tensor, g: Tensor, copy: Tensor | None, numbers: Tensor
+) -> None:
+    """`update_rule.move` by the gradient that is the product of g and x.
+
+    weight, velocity   float[outputs, inputs]; float32 in training
+    x, g               float[N, inputs], float[N, outputs], of the kind of the products
+    copy, numbers      as there
+    """
+    read = weight if copy is None else copy
+    if not fits(read) or {x.dtype, g.dtype} != {read.dtype} or weight.dtype != torch.float32:
+        move(weight, velocity, gradient_of_weight(x, g), copy, numbers)
+        return
+    if len(x) == 0:
+        x, g = x.new_zeros(1, x.shape[1]), g.new_zeros(1, g.shape[1])
+    units, inputs = weight.shape
+    tiles = read.dtype == torch.bfloat16 and there_are_tiles()
+    rows, vectors = OF_TILES if tiles else (UNITS, VECTORS)
+    width, groups = vectors * LANES, -(-units // rows)
+    images = DEPTH if tiles else 2 if read.dtype == torch.bfloat16 else 1
+    passed, entered = _laid_out(x, g, groups * rows, width, images)
+    depth, shape = passed.shape[1], tile_shapes(TILE) if tiles else None
+    flat = [each if each is None else bare(each).reshape(-1) for each in (weight, velocity, copy, passed, entered)]
+    together = max(1, PANELS // (4 * depth * width))
+    on_all_cores(_move, groups, *flat, bare(numbers), depth, width, inputs, rows, together, shape)
+
+
+def _laid_out(x: Tensor, g: Tensor, units: int, width: int, images: int) -> tuple[Tensor, Tensor]:
+    """What was passed back, [units, depth], and what entered, [panels, depth, width], with zeros up to so many units,
+    whole panels and a multiple of `images`: float32, or pairs of bf16 as int32."""
+    passed = g.new_zeros(units, -(-len(x) // images) * images)
+    passed[: g.shape[1], : len(g)] = g.t()
+    pairs = x.dtype == torch.bfloat16
+    passed = passed.view(torch.int32) if pairs else passed
+    panels = -(-x.shape[1] // width)
+    entered = passed.new_empty(panels, passed.shape[1], width)
+    on_all_cores(_enter, panels, bare(x.contiguous()), bare(entered.view(torch.int32)), pairs or None)
+    return passed, entered
+
+
+@compiled
+def _enter(first: int, last: int, x: Any, entered: Any, pairs: bool | None) -> None:
+    """The panels `first` to `last`."""
+    _, depth, width = entered.shape
+    given, into = x.reshape(x.size), entered.reshape(entered.size)
+    for panel in range(first, last):
+        for k in range(depth):
+            for i in range(0, width, LANES):
+                at, to = panel * width + i, (panel * depth + k) * width + i
+                if pairs is None:
+                    put(into, to, None, bits(_entry(given, k, at, x.shape)))
+                else:
+                    one, other = _entry(given, 2 * k, at, x.shape), _entry(given, 2 * k + 1, at, x.shape)
+                    put(into, to, None, interleaved(bits(one), bits(other)))
+
+
+@compiled_part
+def _entry(x: Any, image: int, at: int, shape: Any) -> Any:
+    """Sixteen numbers of an image from that input on, or zeros where there are none."""
+    images, inputs = shape
+    return take(x, image * inputs + at, None) if image < images and at < inputs else every(np.float32(0))
+
+
+@compiled
+def _move(first: int, last: int, w: Any, v: Any, copy: Any, passed: Any, entered: Any, numbers: Any, depth: int,
+          width: int, inputs: int, rows: int, together: int, shape: Any) -> None:  # fmt: skip
+    """The groups of `rows` units from `first` to `last`; so many panels `together` stay in the cache."""
+    momentum, pull, rate = numbers[0], numbers[1], numbers[2]
+    units, panels = w.size // inputs, -(-inputs // width)
+    sums = on_a_line(np.empty(rows * width + LANES, np.float32))
+    if shape is not None:
+        tiles_begin(shape)
+    for begin in range(0, panels, together):
+        for group in range(first, last):
+            for panel in range(begin, min(begin + together, panels)):
+                _multiply(passed, group * rows * depth, entered, panel * depth * width, depth, width, sums, shape)
+                for row in range(min(rows, units - group * rows)):
+                    at = (group * rows + row) * inputs + panel * width
+                    for i in range(0, min(width, inputs - panel * width), LANES):
+                        gradient = take(sums, row * width + i, None)
+                        moved(w, v, copy, at + i, width, None, gradient, momentum, pull, rate)
+    if shape is not None:
+        tiles_end()
+
+
+@compiled_part
+def _multiply(passed: Any, at: int, entered: Any, first: int, depth: int, width: int, sums: Any, shape: Any) -> None:
+    """The gradient of a group's weights for a panel's inputs."""
+    if shape is None:
+        sums_of_block(passed, at, depth, 1, entered, first, width, depth, sums, 0, width, None)
+        return
+    tile_clear(0)
+    tile_clear(1)
+    tile_clear(2)
+    tile_clear(3)
+    for step in range(0, depth, PAIRS):
+        column = first + step * width
+        tile_take(4, passed, at + step, depth)
+        tile_take(6, entered, column, width)
+        tile_add(0, 4, 6)
+        tile_take(7, entered, column + TILE, width)
+        tile_add(1, 4, 7)
+        tile_take(6, entered, column + 2 * TILE, width)
+        tile_add(2, 4, 6)
+        tile_take(7, entered, column + 3 * TILE, width)
+        tile_add(3, 4, 7)
+    tile_put(0, sums, 0, width)
+    tile_put(1, sums, TILE, width)
+    tile_put(2, sums, 2 * TILE, width)
+    tile_put(3, sums, 3 * TILE, width)
