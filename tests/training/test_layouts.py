@@ -15,6 +15,9 @@ from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.augment import Images
 from alexnet.data.sources import open_dataset
+from alexnet.kernels.compiled import AVAILABLE
+from alexnet.kernels.update_by_factors import fits, move_by_factors
+from alexnet.network import shares
 from alexnet.network.factors import by_factors
 from alexnet.network.layers import BatchNorm, FullyConnected
 from alexnet.runtime import checkpoint
@@ -22,6 +25,7 @@ from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import PeerError
 from alexnet.runtime.pulse import at_work
 from alexnet.runtime.ranks import ALONE
+from alexnet.training import update
 from alexnet.training.recipes import RECIPES
 from company import Company, small, together
 
@@ -232,3 +236,21 @@ def test_batch_normalization_and_lars_do_not_know_the_layout(large, four_classes
     compare(one, run("one", large.altered({"parallel.portion": "12"}), four_classes, begun))
     saved = checkpoint.load(checkpoint.newest(one / "checkpoints"))
     assert {"bn2.mean", "bn5.variance"} <= set(saved.weights) and "bn2.mean" not in saved.velocity
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+@pytest.mark.parametrize("portion", ["0", "4"])
+@pytest.mark.parametrize(("products", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_one_process_learns_by_factors_what_it_does_by_gradients(
+    recipe, four_classes, tmp_path, monkeypatch, products, bound, portion
+):
+    moved, ends = [], []
+    monkeypatch.setattr(update, "move_by_factors", lambda *given: moved.append(given) or move_by_factors(*given))
+    for fitting in (fits, lambda weight: False):
+        monkeypatch.setattr(shares, "fits", fitting)
+        machine, path = Machine(torch.device("cpu"), products, "for comparison"), tmp_path / str(len(ends))
+        learned(ALONE, recipe.altered({"parallel.portion": portion}), str(four_classes), path, 1, 0, machine)
+        ends.append(checkpoint.load(checkpoint.newest(path / "checkpoints")).velocity)
+    assert len(moved) == (2 * STEPS if fits(torch.empty(1, 16, dtype=products)) else 0), "fc6 and fc7, by factors only"
+    for name, own in ends[0].items():
+        assert (own - ends[1][name]).norm() < bound * own.norm(), name

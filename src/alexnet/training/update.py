@@ -95,14 +95,13 @@ class Update:
         for name, own in zip(names, numbers, strict=True):
             parameter, (place, _, which) = self._parameters[name], name.rpartition(".")
             moved, copy = (self.weights[name], self.velocity[name]), parameter.detach() if self.copied else None
-            if place in factors:
-                x, g = factors[place]
-                if which == "weight":
-                    move_by_factors(*moved, x, g, copy, own)
-                else:
-                    move(*moved, gradient_of_bias(g), copy, own)
-            elif parameter.grad is not None:
-                move(*moved, parameter.grad, copy, own)
+            if place in factors and which == "weight":
+                move_by_factors(*moved, *factors[place], copy, own)
+            else:
+                gradient = gradient_of_bias(factors[place][1]) if place in factors else parameter.grad
+                if gradient is None:
+                    continue
+                move(*moved, gradient, copy, own)
             torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
