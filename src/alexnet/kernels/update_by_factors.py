@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled, compiled_part, processor_has
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.fully_connected import gradient_of_weight
-from alexnet.kernels.lanes_numba import LANES, bits, every
-from alexnet.kernels.memory_numba import bare, on_a_line, put, take
+from alexnet.kernels.lanes_numba import LANES
+from alexnet.kernels.memory_numba import bare, on_a_line, take
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.tiles_numba import (
     DEPTH,
     PAIRS,
     TILE,
-    interleaved,
     there_are_tiles,
     tile_add,
     tile_clear,
@@ -68,11 +68,10 @@ def move_by_factors(
     copy, numbers      as there
     """
     read = weight if copy is None else copy
-    if not fits(read) or {x.dtype, g.dtype} != {read.dtype} or weight.dtype != torch.float32:
+    ours = fits(read) and {x.dtype, g.dtype} == {read.dtype} and weight.dtype == torch.float32
+    if not (ours and weight.is_contiguous() and velocity.is_contiguous()):
         move(weight, velocity, gradient_of_weight(x, g), copy, numbers)
         return
-    if len(x) == 0:
-        x, g = x.new_zeros(1, x.shape[1]), g.new_zeros(1, g.shape[1])
     units, inputs = weight.shape
     tiles = read.dtype == torch.bfloat16 and there_are_tiles()
     rows, vectors = OF_TILES if tiles else (UNITS, VECTORS)
@@ -88,37 +87,14 @@ def move_by_factors(
 def _laid_out(x: Tensor, g: Tensor, units: int, width: int, images: int) -> tuple[Tensor, Tensor]:
     """What was passed back, [units, depth], and what entered, [panels, depth, width], with zeros up to so many units,
     whole panels and a multiple of `images`: float32, or pairs of bf16 as int32."""
-    passed = g.new_zeros(units, -(-len(x) // images) * images)
-    passed[: g.shape[1], : len(g)] = g.t()
-    pairs = x.dtype == torch.bfloat16
-    passed = passed.view(torch.int32) if pairs else passed
-    panels = -(-x.shape[1] // width)
-    entered = passed.new_empty(panels, passed.shape[1], width)
-    on_all_cores(_enter, panels, bare(x.contiguous()), bare(entered.view(torch.int32)), pairs or None)
-    return passed, entered
-
-
-@compiled
-def _enter(first: int, last: int, x: Any, entered: Any, pairs: bool | None) -> None:
-    """The panels `first` to `last`."""
-    _, depth, width = entered.shape
-    given, into = x.reshape(x.size), entered.reshape(entered.size)
-    for panel in range(first, last):
-        for k in range(depth):
-            for i in range(0, width, LANES):
-                at, to = panel * width + i, (panel * depth + k) * width + i
-                if pairs is None:
-                    put(into, to, None, bits(_entry(given, k, at, x.shape)))
-                else:
-                    one, other = _entry(given, 2 * k, at, x.shape), _entry(given, 2 * k + 1, at, x.shape)
-                    put(into, to, None, interleaved(bits(one), bits(other)))
-
-
-@compiled_part
-def _entry(x: Any, image: int, at: int, shape: Any) -> Any:
-    """Sixteen numbers of an image from that input on, or zeros where there are none."""
-    images, inputs = shape
-    return take(x, image * inputs + at, None) if image < images and at < inputs else every(np.float32(0))
+    panels, more = -(-x.shape[1] // width), max(1, -(-len(x) // images)) * images - len(x)
+    passed = F.pad(g.t(), (0, more, 0, units - g.shape[1])).contiguous()
+    beyond = panels * width - x.shape[1]
+    x = F.pad(x, (0, beyond, 0, more)) if beyond or more else x
+    if x.dtype != torch.bfloat16:
+        return passed, x.reshape(-1, panels, width).transpose(0, 1).contiguous()
+    one, other = x.view(torch.int16).reshape(-1, 2, panels, width).permute(1, 2, 0, 3)
+    return passed.view(torch.int32), torch.stack((one, other), -1).view(torch.int32).squeeze(-1)
 
 
 @compiled

@@ -1,6 +1,6 @@
 """Section 3: the network, built from a lineage's layer table, with every activity available by its name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -63,20 +63,22 @@ class AlexNet(nn.Module):
         for number, (_, layer) in enumerate(self.learned()):
             layer.set_initial_values(initial_values(seed, number))
 
-    def forward(self, images: Tensor, here: Here | None = None) -> Tensor:
+    def forward(self, images: Tensor | Callable[[], Tensor], here: Here | None = None) -> Tensor:
         """The logits.
 
-        images    float[N, 3, side, side]   RGB, the mean subtracted
+        images    float[N, 3, side, side]   RGB, the mean subtracted; or what computes them, and then nobody holds them
+                                            while other layers than the first compute
         here      which of a run's dropout masks; without it PyTorch's own generator draws some
         returns   float[N, classes]
         """
-        return self.stage(0, None, images, here)
+        return self.stage(0, None, images() if callable(images) else images, here)
 
     def stage(self, first: int, last: int | None, x: Tensor, here: Here | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
+        run, apart = list(self.stages[first:last]), way(x) == "triton"
         parts: tuple[Tensor, ...] = (x,)  # on a GPU a convolution leaves its towers apart, and the bias to what follows
         bias: Tensor | None = None
-        run, apart = list(self.stages[first:last]), way(x) == "triton"
+        del x
         while run:
             (numbers, together), *run = run
             convolved = None if together else self._followed(numbers, run)

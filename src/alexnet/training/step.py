@@ -104,8 +104,8 @@ class Step:
         cut, done = Cut(*given[:4]), portion.done
         with self.machine.precision():
             here = Here(given.seeds, portion.row, self.ranks.tower, portion.own_weight, portion.counts, portion.shares)
-            # Nothing here holds the images: the first layer keeps what it needs of them.
-            logits = self.shared(self.shown.computed(cut, done.shifted, done.divisor, self.machine.products), here)
+            kind = self.machine.products
+            logits = self.shared(lambda: self.shown.computed(cut, done.shifted, done.divisor, kind), here)
         # Gradients are added up over the shares, which may be of different sizes; one may be empty.
         loss = F.cross_entropy(logits.to(self.machine.sums), given.labels) * portion.weight
         loss.backward()

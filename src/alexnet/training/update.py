@@ -101,7 +101,7 @@ class Update:
                 gradient = gradient_of_bias(factors[place][1]) if place in factors else parameter.grad
                 if gradient is None:
                     continue
-                move(*moved, gradient, copy, own)
+                move(*moved, gradient.to(parameter.dtype), copy, own)
             torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
