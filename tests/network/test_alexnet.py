@@ -1,6 +1,7 @@
 """The network as a whole: plain PyTorch statements of each lineage, two explicit towers, activities by name."""
 
 import doctest
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -220,3 +221,17 @@ def test_a_lineage_is_taken_as_it_is():
 def test_the_docstrings_example_holds():
     results = doctest.testmod(alexnet)
     assert (results.failed, results.attempted) == (0, 2)
+
+
+def test_images_that_are_computed_when_they_are_wanted_are_let_go_behind_the_first_layer():
+    network, made, there = small("paper"), [], []
+
+    def images() -> Tensor:
+        whole = torch.ones(2, 3, 68, 68, dtype=torch.float64)
+        made.append(weakref.ref(whole))
+        return whole
+
+    network.get_submodule("fc6").register_forward_pre_hook(lambda *_: there.append(made[-1]() is not None))
+    with torch.no_grad():
+        assert torch.equal(network.eval()(images), network(images()))
+    assert there == [False, True], "whoever calls a network with images holds them until it returns"
