@@ -63,13 +63,12 @@ def move_by_factors(
 ) -> None:
     """`update_rule.move` by the gradient that is the product of g and x.
 
-    weight, velocity   float[outputs, inputs]; float32 in training
+    weight, velocity   float[outputs, inputs], of the copy's layout; float32 in training
     x, g               float[N, inputs], float[N, outputs], of the kind of the products
     copy, numbers      as there
     """
     read = weight if copy is None else copy
-    ours = fits(read) and {x.dtype, g.dtype} == {read.dtype} and weight.dtype == torch.float32
-    if not (ours and weight.is_contiguous() and velocity.is_contiguous()):
+    if not fits(read) or {x.dtype, g.dtype} != {read.dtype} or weight.dtype != torch.float32:
         move(weight, velocity, gradient_of_weight(x, g), copy, numbers)
         return
     units, inputs = weight.shape
