@@ -39,7 +39,7 @@ def our_step(lineage: str, machine: Machine, batch: int) -> tuple[AlexNet, Calla
     """The network and its step."""
     network = AlexNet(lineage).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     update = Update(network, Learning(), machine.products)
-    whole, factors = together(network, ALONE, batch)
+    whole, factors = together(network, ALONE, batch, network.lineage)
     moving, numbers = update.moving(lambda layer, bias: 0.01)
     replayed = Replayed(OnGpu()) if machine.device.type == "cuda" else None
 

@@ -90,15 +90,15 @@ def test_what_is_not_a_number_stays_with_its_own_unit_and_input(form, kind):
 
 @compiled
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_a_weight_moves_the_same_whoever_else_moves(kind):
+def test_a_weight_moves_the_same_whoever_else_moves(monkeypatch, kind):
     """To the last bit: with any number of threads, in a tower's share of the units, and however much stays in a cache
     at a time."""
     w, v, x, g, copy = begun(70, 90, 1056, kind)
     results = []
     for threads, panels in ((1, 2**20), (2, 2**20), (3, 1)):
+        monkeypatch.setattr(update_by_factors, "PANELS", panels)
         before, moved = torch.get_num_threads(), [each if each is None else each.clone() for each in (w, v, copy)]
         torch.set_num_threads(threads)
-        update_by_factors.PANELS, kept = panels, update_by_factors.PANELS
         halves = [[None] * 2 if each is None else each.chunk(2) for each in moved]
         if threads == 3:
             for a, b, c, part in zip(*halves, g.chunk(2, 1), strict=True):
@@ -106,7 +106,6 @@ def test_a_weight_moves_the_same_whoever_else_moves(kind):
         else:
             move_by_factors(moved[0], moved[1], x, g, moved[2], RULE)
         torch.set_num_threads(before)
-        update_by_factors.PANELS = kept
         results.append(torch.cat(moved[:2]))
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 

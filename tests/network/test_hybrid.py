@@ -27,7 +27,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     ranks = ranks.divided(parts)
     divided = Towers(table, ranks, hybrid=True)
     network = divided.network(seed=3).to(kind).train()
-    shared, factors = joined(network, ranks, 7)
+    shared, factors = joined(network, ranks, 7, table)
     random = torch.Generator().manual_seed(5)
     total = 7
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from alexnet.kernels.compiled import AVAILABLE
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.factors import by_factors, form_gradients
 from alexnet.network.lineages import lineage
 from alexnet.network.operations import Here
 from alexnet.network.shares import added_up
 from alexnet.network.shares import together as joined
+from alexnet.network.towers import tower_of
 from alexnet.runtime.ranks import ALONE
 from company import small, together
 from exchanges import Counted
@@ -22,7 +24,7 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
     batch    of how many images they are told that it is
     """
     network = AlexNet(table, seed=3).to(dtype).train()
-    shared, factors = joined(network, ranks, batch)
+    shared, factors = joined(network, ranks, batch, table)
     total, begin = sum(counts), sum(counts[: ranks.share])
     random = torch.Generator().manual_seed(5)
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
@@ -55,7 +57,7 @@ def test_shares_of_any_size_learn_what_one_process_does(counts, batch):
 def mistaken(ranks, table):
     """What is said to a process that does not tell of the others' images, and to one that differentiates twice."""
     network = AlexNet(table, seed=3).train()
-    (shared, _), image = joined(network, ranks, 1), torch.randn(1, 3, table.side, table.side)
+    (shared, _), image = joined(network, ranks, 1, table), torch.randn(1, 3, table.side, table.side)
     logits = shared(image, Here(shares=(1, 1)))
     with pytest.raises(RuntimeError, match="how many images each has"):
         network.stage(0, None, image, Here(shares=(1, 1)))  # what was told for the logits is forgotten
@@ -73,7 +75,10 @@ def test_what_shares_cannot_do_is_said():
 def by_itself(ranks, table):
     """Gradients for an image in the test form, which is nobody else's; which layers learn where others do not."""
     network = AlexNet(table, seed=3)
-    (shared, factors), image = joined(network, ranks, 8), torch.randn(1, 3, table.side, table.side, requires_grad=True)
+    (shared, factors), image = (
+        joined(network, ranks, 8, table),
+        torch.randn(1, 3, table.side, table.side, requires_grad=True),
+    )
     with Counted() as counted:
         network.eval()(image).sum().backward()
     network.zero_grad()
@@ -110,3 +115,16 @@ def test_factors_pass_where_they_are_a_quarter_of_what_gradients_are():
     assert of_paper(1025) == ["fc6"]
     assert of_paper(32_768) == []
     assert 2 * sum(added_up(lineage("paper"), 128, 2).values()) == 8_072_960  # bytes, in bf16
+
+
+def test_a_towers_layers_learn_by_factors_where_the_wholes_do():
+    """Or the two would round differently, where a tower's half of a layer is just too small for it."""
+    whole = small("paper").with_classes(400)
+    for batch in (1, 8, 16, 24, 32, 40, 60, 80):
+        chosen = []
+        for table in (whole, tower_of(whole, 2)):
+            network = AlexNet(table)
+            joined(network, ALONE, batch, whole)
+            chosen.append([name for name, layer in network.learned() if not layer.weight.requires_grad])
+        assert chosen[0] == chosen[1]
+        assert batch > 1 or not AVAILABLE or chosen[0] == ["fc6", "fc7", "fc8"]

@@ -90,7 +90,7 @@ def test_a_rate_is_what_python_makes_of_the_norms_to_the_bit():
         expected.append(0.001 * (w / (g + decay * w) if w and g else 1.0))
     assert update._trusted(names, numbers[:, 0]).tolist() == expected
     before = network.conv3.weight.detach().clone()
-    update.move(names, numbers)
+    update.move(names, numbers, {})
     assert torch.equal(network.conv3.weight, before), "nothing came back to it"
 
 

@@ -47,8 +47,10 @@ def gradient_of_weight(x: Tensor, g: Tensor) -> Tensor:
 
 
 def gradient_of_bias(g: Tensor) -> Tensor:
-    """float[N, outputs] -> float[outputs], float32 of bf16; image after image, so that it is the same to the last bit
-    whoever else's outputs are here."""
+    """float[N, outputs] -> float[outputs], float32 of bf16; on a processor image after image, so that it is the same to
+    the last bit whoever else's outputs are here."""
+    if g.device.type != "cpu":
+        return g.sum(0)
     wide = g.to(torch.promote_types(g.dtype, torch.float32))
     return reduce(torch.add, wide, wide.new_zeros(g.shape[1]))
 

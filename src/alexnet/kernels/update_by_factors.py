@@ -37,7 +37,7 @@ from alexnet.kernels.tiles_numba import (
 )
 from alexnet.kernels.update_rule import move, moved
 
-# Units and vectors of inputs whose sums fill a processor's registers; and of the unit's tiles of sums.
+# Units by vectors of inputs that a block has: in registers, which it fills, and in tiles.
 UNITS, VECTORS = (4, 6) if processor_has("avx512f") else (6, 1)
 OF_TILES = TILE, 4
 PANELS = 2**20  # bytes of them that stay in a core's cache while all units pass
@@ -78,9 +78,9 @@ def move_by_factors(
     images = DEPTH if tiles else 2 if read.dtype == torch.bfloat16 else 1
     passed, entered = _laid_out(x, g, groups * rows, width, images)
     depth, shape = passed.shape[1], tile_shapes(TILE) if tiles else None
-    flat = [each if each is None else bare(each).reshape(-1) for each in (weight, velocity, copy, passed, entered)]
+    flat = [each if each is None else bare(each.view(-1)) for each in (weight, velocity, copy, passed, entered)]
     together = max(1, PANELS // (4 * depth * width))
-    on_all_cores(_move, groups, *flat, bare(numbers), depth, width, inputs, rows, together, shape)
+    on_all_cores(_move, groups, *flat, bare(numbers.to(weight.dtype)), depth, width, inputs, rows, together, shape)
 
 
 def _laid_out(x: Tensor, g: Tensor, units: int, width: int, images: int) -> tuple[Tensor, Tensor]:

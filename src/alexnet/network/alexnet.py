@@ -66,8 +66,8 @@ class AlexNet(nn.Module):
     def forward(self, images: Tensor | Callable[[], Tensor], here: Here | None = None) -> Tensor:
         """The logits.
 
-        images    float[N, 3, side, side]   RGB, the mean subtracted; or what computes them, and then nobody holds them
-                                            while other layers than the first compute
+        images    float[N, 3, side, side]   RGB, the mean subtracted; or what computes them: then nobody holds them
+                                            behind the first layer, but for its backward if that needs them
         here      which of a run's dropout masks; without it PyTorch's own generator draws some
         returns   float[N, classes]
         """

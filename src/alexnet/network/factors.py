@@ -44,7 +44,7 @@ def _at_once() -> Callable[[Tensor], Late]:
 
 
 class Factors:
-    """Those of the layers of these names, in training form; `backward` leaves no gradients there any more.
+    """The factors that layers of these names leave in training form, in place of gradients, until they are taken.
 
     exchange   called in each forward: what a factor of the images here passes through in the backward
     """

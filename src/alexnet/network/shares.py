@@ -22,22 +22,24 @@ from alexnet.network.meetings import laid_end_to_end
 from alexnet.runtime.ranks import Ranks
 
 
-def together(network: AlexNet, ranks: Ranks, batch: int) -> tuple[nn.Module, Factors]:
+def together(network: AlexNet, ranks: Ranks, batch: int, whole: Lineage) -> tuple[nn.Module, Factors]:
     """The network whose gradients are, after backward, sums over the shares of such a batch (section 5); and the
     factors that are left in place of some of them, where that is cheaper.
 
     batch   images, over all shares; the network has to be told how many each has (`Here.shares`)
+    whole   the lineage, of which the network may be a tower
 
-    Once for a network, whose weights are alike everywhere. Between several shares what is returned raises RuntimeError
-    where it is not told, and in a backward that is to be differentiated; `torch.autograd.grad` knows nothing of weights
-    that learn from factors.
+    Once for a network, whose weights are alike everywhere. From then on layers with factors leave no gradients, nor do
+    copies of the network, which cannot be pickled; `torch.autograd.grad` knows nothing of their weights. Between
+    several shares what is returned raises RuntimeError where it is not told, and in a backward that is to be
+    differentiated.
     """
-    rows = {row.layer.name: row for row in network.lineage.table()}
-    small = {name: layer for name, layer in network.learned() if by_factors(rows[name], batch)}
-    if ranks.mesh is None or ranks.shares == 1:
-        return network, Factors(network, [name for name, layer in small.items() if fits(layer.weight)])
+    if ranks.mesh is None or ranks.shares == 1:  # of a tower's layers the same as of the whole's, which learn alike
+        small = _by_factors(whole, batch)
+        here = [name for name, layer in network.learned() if name in small and fits(layer.weight)]
+        return network, Factors(network, here)
     group = ranks.mesh.get_group("data")
-    factors = Factors(network, small, _Exchange(group, network))
+    factors = Factors(network, _by_factors(network.lineage, batch), _Exchange(group, network))
     # Nothing is handed out: weights are drawn alike, and buffers are alike or a process's own.
     buffers = [name for name, _ in network.named_buffers()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, buffers)
@@ -68,6 +70,10 @@ class _Exchange:
         return partial(laid_end_to_end, self.group, self.counts)
 
 
+def _by_factors(lineage: Lineage, batch: int) -> set[str]:
+    return {row.layer.name for row in lineage.table() if by_factors(row, batch)}
+
+
 def _added(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """The sums of a bucket of gradients, where DDP by itself would take the means."""
     sums: torch.futures.Future[list[Tensor]]
@@ -81,7 +87,7 @@ def added_up(here: Lineage, batch: int, shares: int) -> dict[str, float]:
     here   what `tower_of` or `hybrid_of` gives
     """
     rows = here.table()
-    factors = {row.layer.name for row in rows if by_factors(row, batch)}
+    factors = _by_factors(here, batch)
     others = (shares - 1) / shares  # the rest is here already
     return {
         "factors": others * sum(numbers_of(row, batch) for row in rows if row.layer.name in factors),

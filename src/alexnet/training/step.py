@@ -55,7 +55,7 @@ class Step:
         kind = {"dtype": machine.sums, "memory_format": torch.channels_last}
         self.network = towers.network(recipe.seed).to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
-        self.shared, self.factors = together(self.network, self.ranks, recipe.learning.batch)
+        self.shared, self.factors = together(self.network, self.ranks, recipe.learning.batch, towers.lineage)
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
         recorded = machine.device.type == "cuda" and self.ranks.world == 1
@@ -80,7 +80,7 @@ class Step:
         given = Given(*(each.to(self.machine.device, non_blocking=True) for each in given))
         if portion.last:
             return self._whole(portion, moving, given)
-        self.network.zero_grad(set_to_none=True)
+        self._forget()
         with self._by_itself():
             self._losses.append(self._backward(portion, given))
         self._set_aside()
@@ -88,7 +88,7 @@ class Step:
 
     def _whole(self, portion: Portion, moving: Sequence[str], given: Given) -> Tensor:
         """The step, but for portions before the batch's last one. Launches alone, or it could not be recorded."""
-        self.network.zero_grad(set_to_none=True)
+        self._forget()
         parameters = dict(self.network.named_parameters())
         for name in list(self._sums):
             parameters[name].grad = self._sums.pop(name).to(parameters[name].dtype)  # where backward adds its own
@@ -99,6 +99,12 @@ class Step:
         for layer in self.normalized:
             layer.settle(self.towers.over_images(layer.moments), given.step)
         return torch.stack(losses).sum()
+
+    def _forget(self) -> None:
+        """What an earlier step left, or one that failed: gradients, and factors but of the batch's portions."""
+        self.network.zero_grad(set_to_none=True)
+        if not self._losses:
+            self.factors.taken()
 
     def _backward(self, portion: Portion, given: Given) -> Tensor:
         cut, done = Cut(*given[:4]), portion.done
@@ -114,7 +120,7 @@ class Step:
     def _set_aside(self) -> None:
         """Add a portion's gradients to those of the portions before it."""
         for name, parameter in self.network.named_parameters():
-            if parameter.grad is None:  # its layer's factors are
+            if parameter.grad is None:  # its layer left factors instead
                 continue
             wide = parameter.grad.to(self.machine.sums)
             self._sums[name] = self._sums[name] + wide if name in self._sums else wide

@@ -12,7 +12,6 @@ so that no layer moves by more than a small share of its size, however large the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -66,9 +65,10 @@ class Update:
             parameter.copy_(self.weights[name])
 
     def step(self, rate: Rate) -> None:
-        """Move every parameter by its gradient. A layer at rate 0 stays as it is: no decay, no momentum."""
+        """Move every parameter by its gradient, where no layer has factors. A layer at rate 0 stays as it is: no decay,
+        no momentum."""
         names, numbers = self.moving(rate)
-        self.move(names, numbers.to(next(iter(self.weights.values())).device))
+        self.move(names, numbers.to(next(iter(self.weights.values())).device), {})
 
     def moving(self, rate: Rate) -> tuple[tuple[str, ...], Tensor]:
         """The names of the parameters that move, those at a rate above 0, and float64[names, 2] on the CPU: decay and
@@ -78,7 +78,7 @@ class Update:
         return tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64).view(-1, 2)
 
     @torch.no_grad()
-    def move(self, names: Sequence[str], numbers: Tensor, factors: Factored = MappingProxyType({})) -> None:
+    def move(self, names: Sequence[str], numbers: Tensor, factors: Factored) -> None:
         """Move these parameters by their gradients.
 
         numbers   float64[names, 2], decay and rate of each; on the network's device
@@ -93,14 +93,17 @@ class Update:
         kind = torch.promote_types(self.weights[names[0]].dtype, torch.float32)
         numbers = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
         for name, own in zip(names, numbers, strict=True):
-            parameter, (place, _, which) = self._parameters[name], name.rpartition(".")
-            moved, copy = (self.weights[name], self.velocity[name]), parameter.detach() if self.copied else None
+            place, _, which = name.rpartition(".")
+            parameter = self._parameters[name]
+            copy = parameter.detach() if self.copied else None
+            moved = self.weights[name], self.velocity[name]
             if place in factors and which == "weight":
                 move_by_factors(*moved, *factors[place], copy, own)
             else:
                 gradient = gradient_of_bias(factors[place][1]) if place in factors else parameter.grad
                 if gradient is None:
                     continue
+                # Of the parameter's kind, as all are: the sweep would have to be compiled for another.
                 move(*moved, gradient.to(parameter.dtype), copy, own)
             torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
 
