@@ -56,7 +56,7 @@ def test_which_weights_fit():
     assert fits(torch.empty(3, 32)) and not fits(torch.empty(3, 33)) and not fits(torch.empty(32, 3).t())
     assert not fits(torch.empty(3, 32, dtype=torch.float64)) and not fits(torch.empty(3, 2, 2, 16))
     assert not fits(torch.empty(3, 32, device="meta")) and way(torch.empty(3, 32)) == "numba"
-    in_bf16 = there_are_tiles() or update_by_factors.processor_has("avx512bf16")
+    in_bf16 = there_are_tiles() or update_by_factors.THERE_ARE_PAIRS
     assert fits(torch.empty(3, 32, dtype=torch.bfloat16)) == in_bf16
 
 

@@ -5,6 +5,7 @@ In float64, where roundings have not grown to anything after these few steps.
 
 import resource
 import shutil
+import weakref
 from dataclasses import replace
 from itertools import count
 
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.augment import Images
+from alexnet.data.presentation import Presentation
 from alexnet.data.sources import open_dataset
 from alexnet.kernels.compiled import AVAILABLE
 from alexnet.kernels.update_by_factors import fits, move_by_factors
@@ -254,3 +256,20 @@ def test_one_process_learns_by_factors_what_it_does_by_gradients(
     assert len(moved) == (2 * STEPS if fits(torch.empty(1, 16, dtype=products)) else 0), "fc6 and fc7, by factors only"
     for name, own in ends[0].items():
         assert (own - ends[1][name]).norm() < bound * own.norm(), name
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
+def test_a_step_holds_no_images_behind_the_first_layer(recipe, four_classes, tmp_path, monkeypatch):
+    """Of the paper's network, whose first layer computes with blocks of pixels and keeps these."""
+    made, computed = [], Presentation.computed
+    monkeypatch.setattr(Presentation, "computed", lambda *given: made.append(computed(*given)) or made[-1])
+    machine, there = Machine(torch.device("cpu"), torch.float32, "for comparison"), []
+    source = open_dataset(str(four_classes))
+    run = begin(recipe, source, tmp_path / "run", Watching(1), network_of(recipe), machine=machine)
+
+    def look(*_):
+        made[:] = [weakref.ref(each) if isinstance(each, torch.Tensor) else each for each in made]
+        there.append(made[-1]() is not None)
+
+    run.network.get_submodule("fc6").register_forward_pre_hook(look)
+    assert stopped(run) and there and not any(there)

@@ -41,14 +41,14 @@ def gradients(x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradient_of_weight(x: Tensor, g: Tensor) -> Tensor:
-    """float[N, inputs], float[N, outputs] -> float[outputs, inputs]."""
+    """What weights learn (section 5): float[N, inputs], float[N, outputs] -> float[outputs, inputs]."""
     turned = g.t()
     return (turned.contiguous() if g.dtype == torch.bfloat16 else turned) @ x
 
 
 def gradient_of_bias(g: Tensor) -> Tensor:
-    """float[N, outputs] -> float[outputs], float32 of bf16; on a processor image after image, so that it is the same to
-    the last bit whoever else's outputs are here."""
+    """What biases learn: float[N, outputs] -> float[outputs], float32 of bf16; on a processor image after image, so
+    that it is the same to the last bit whoever else's outputs are here."""
     if g.device.type != "cpu":
         return g.sum(0)
     wide = g.to(torch.promote_types(g.dtype, torch.float32))

@@ -40,6 +40,7 @@ from alexnet.kernels.update_rule import move, moved
 # Units by vectors of inputs that a block has: in registers, which it fills, and in tiles.
 UNITS, VECTORS = (4, 6) if processor_has("avx512f") else (6, 1)
 OF_TILES = TILE, 4
+THERE_ARE_PAIRS = processor_has("avx512bf16")
 PANELS = 2**20  # bytes of them that stay in a core's cache while all units pass
 
 sums_of_block = block_of_sums(UNITS, VECTORS)
@@ -50,11 +51,7 @@ def fits(read: Tensor) -> bool:
     where the processor multiplies that."""
     if way(read) != "numba" or read.dim() != 2 or read.shape[1] % LANES or not read.is_contiguous():
         return False
-    return read.dtype == torch.float32 or (read.dtype == torch.bfloat16 and (there_are_tiles() or _there_are_pairs()))
-
-
-def _there_are_pairs() -> bool:
-    return processor_has("avx512bf16")
+    return read.dtype == torch.float32 or (read.dtype == torch.bfloat16 and (there_are_tiles() or THERE_ARE_PAIRS))
 
 
 @torch.no_grad()
@@ -66,6 +63,8 @@ def move_by_factors(
     weight, velocity   float[outputs, inputs], of the copy's layout; float32 in training
     x, g               float[N, inputs], float[N, outputs], of the kind of the products
     copy, numbers      as there
+
+    Section 5. Raises nothing of its own: what does not fit is moved by the gradient, written down.
     """
     read = weight if copy is None else copy
     if not fits(read) or {x.dtype, g.dtype} != {read.dtype} or weight.dtype != torch.float32:

@@ -81,7 +81,7 @@ def _end_to_end(parts: tuple[Late, ...]) -> Tensor:
 
 @torch.no_grad()
 def form_gradients(network: nn.Module, factors: Factored) -> None:
-    """Leave the gradients that `backward` would have left."""
+    """Leave the gradients of these layers' weights and biases that `backward` would have left (section 5)."""
     for place, (x, g) in factors.items():
         layer = network.get_submodule(place)
         assert isinstance(layer, Learned)
