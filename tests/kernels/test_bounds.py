@@ -21,8 +21,6 @@ import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
 from alexnet.kernels import update_by_factors, update_rule, winograd_numba, winograd_weights_numba, within_map_numba
 from alexnet.kernels.after_convolution import Following
-from alexnet.kernels.memory_numba import bare, lines
-from alexnet.kernels.norm_numba import norm_of
 from alexnet.kernels.tiles_numba import there_are_tiles
 from alexnet.kernels.update_by_factors import move_by_factors
 
@@ -46,36 +44,6 @@ def fenced(x):
 def maps(*shape, kind):
     return torch.randn(shape).to(kind).contiguous(memory_format=torch.channels_last)
 
-PAPER, NINE = (2, 5, 2.0, 1e-4, 0.75), (1, 9, 1.0, 1e-4, 0.75)
-EVERY = (Following(True, PAPER, (3, 2)), Following(False, PAPER, (2, 2), last=True), Following(norm=PAPER),
-         Following(True, NINE, (3, 1)), Following(norm=NINE), Following(True, pool=(3, 2)), Following(pool=(2, 2)))
-for kind in (torch.bfloat16, torch.float32):
-    for what in EVERY:
-        for count, height, width in ((96, 5, 6), (32, 3, 4), (24, 5, 4), (12, 3, 3), (2, 4, 3)):
-            x, (size, stride) = maps(2, count, height, width, kind=kind), what.pool
-            rows, columns = (1 + -(-(side - size) // stride) for side in (height, width))
-            out = fenced(lines(maps(2, count, rows, columns, kind=kind)))
-            places = fenced(np.zeros((2, rows, columns, count), np.uint8))
-            given, gradient = fenced(lines(x)), fenced(lines(x))
-            how = after_convolution_numba._how(x, what)
-            after_convolution_numba._forward(0, 2, given, out, places, *how)
-            after_convolution_numba._backward(0, 2, given, out, places, gradient, *how)
-    for count, height, width in ((16, 5, 6), (3, 4, 5)):
-        x = maps(2, count, height, width, kind=kind)
-        given, y, g = (fenced(lines(x)) for _ in range(3))
-        rest = norm_of(x, 1.0, 1e-4, 0.75), 2, within_map_numba._ragged(x)
-        within_map_numba._forward(0, 2, given, y, *rest)
-        within_map_numba._backward(0, 2, given, y, g, *rest)
-    pixels, blocks = maps(2, 3, 21, 22, kind=torch.float32), maps(2, 48, 7, 7, kind=kind)
-    in_blocks._fill(0, 2, fenced(lines(pixels)), fenced(lines(blocks)), 1)
-    for length in (3, 37, 64):
-        w, v = (fenced(np.zeros(length, np.float32)) for _ in range(2))
-        g, copy = (fenced(bare(torch.ones(length, dtype=kind))) for _ in range(2))
-        update_rule._sweep(0, 1, w, v, g, copy, np.ones(3, np.float32))
-        update_rule._sweep(0, 1, w, v, g, None, np.ones(3, np.float32))
-        x, y = (fenced(bare(torch.ones(2, length, dtype=kind))) for _ in range(2))
-        dropout._drop(0, 2, x, y, np.array([2, 0], np.float32), np.array([1, 2**31, 0, 0], np.uint64))
-
 def fenced_in(kernel, count, *given):
     # on_all_cores, with a fence around each array.
     within = [fenced(each) if isinstance(each, np.ndarray) else each for each in given]
@@ -84,14 +52,34 @@ def fenced_in(kernel, count, *given):
         if isinstance(each, np.ndarray) and each.flags.writeable:
             each[...] = own
 
-for module in (convolution_numba, laid_numba, pairs_numba, update_by_factors, winograd_numba, winograd_weights_numba):
+for module in (after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba,
+               update_by_factors, update_rule, winograd_numba, winograd_weights_numba, within_map_numba):
     module.on_all_cores = fenced_in
+
+PAPER, NINE = (2, 5, 2.0, 1e-4, 0.75), (1, 9, 1.0, 1e-4, 0.75)
+EVERY = (Following(True, PAPER, (3, 2)), Following(False, PAPER, (2, 2), last=True), Following(norm=PAPER),
+         Following(True, NINE, (3, 1)), Following(norm=NINE), Following(True, pool=(3, 2)), Following(pool=(2, 2)))
 for kind in (torch.bfloat16, torch.float32):
+    for what in EVERY:
+        for count, height, width in ((96, 5, 6), (32, 3, 4), (24, 5, 4), (12, 3, 3), (2, 4, 3)):
+            x = maps(2, count, height, width, kind=kind).requires_grad_()
+            out = what(x)
+            out.backward(out)
+    for count, height, width in ((16, 5, 6), (3, 4, 5)):
+        x, y, g = (maps(2, count, height, width, kind=kind) for _ in range(3))
+        within_map_numba.forward(x, y, 2, 1.0, 1e-4, 0.75)
+        within_map_numba.backward(x, y, g, 2, 1.0, 1e-4, 0.75)
+    for count, height, width, pad in ((3, 21, 22, 1), (1, 13, 30, 0), (5, 12, 12, 2)):
+        in_blocks.InBlocks.apply(maps(2, count, height, width, kind=torch.float32), kind, (pad, pad), 11)
+    for length in (3, 37, 64):
+        w, v, g = torch.zeros(length), torch.zeros(length), torch.ones(length, dtype=kind)
+        for copy in (torch.ones(length, dtype=kind), None):
+            update_rule.move(w, v, g, copy, torch.ones(3))
+        dropout.dropped(torch.ones(2, length, dtype=kind), keep=0.5, scale=2, seed=torch.tensor(1))
     for images, units, inputs in ((1, 1, 16), (33, 20, 208), (8, 37, 96)):
         w, v, copy = torch.ones(units, inputs), torch.ones(units, inputs), torch.ones(units, inputs).bfloat16()
         x, g = torch.ones(images, inputs, dtype=kind), torch.ones(images, units, dtype=kind)
         move_by_factors(w, v, x, g, copy if kind == torch.bfloat16 else None, torch.ones(3))
-for kind in (torch.bfloat16, torch.float32):
     for count, gap in ((16, 1), (5, 2)):
         pairs_numba.in_pairs(maps(4, count, 3, 5, kind=kind), maps(4, count, 3, 5, kind=kind), gap)
 SHAPES = ((64, 32, 5, 5, 3, 1, 1), (96, 128, 5, 27, 5, 2, 2), (48, 96, 4, 55, 3, 0, 1), (16, 32, 3, 3, 3, 0, 1))

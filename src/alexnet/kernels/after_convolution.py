@@ -35,6 +35,11 @@ class Following(NamedTuple):
     pool: tuple[int, int] = (1, 1)
     last: bool = False
 
+    @property
+    def unpooled(self) -> bool:
+        """Whether nothing is behind the normalization: everything passes, and no places are kept."""
+        return self.pool[0] == 1 and not self.last
+
     def __call__(self, x: Tensor) -> Tensor:
         """float[N, C, H, W] -> float[N, C, H', W'], channels last.
 
@@ -61,8 +66,8 @@ class Following(NamedTuple):
         if towers > 1 or len(parts) > 1:  # normalized across what lies apart
             return self.behind((x,), bias)[0].chunk(towers, 1)
         x = x if bias is None else (x + bias[:, None, None]).to(x.dtype)
-        if self == RECTIFIED:
-            return (F.relu(x),)
+        if self.unpooled and not self.norm[1]:
+            return (F.relu(x) if self.rectified else x,)
         if chosen != "numba" or self.pool[0] > LARGEST or self.pool[1] > self.pool[0]:
             return (self.plainly(x),)
         return _followed(self, after_convolution_numba, None, 1, (x,))
@@ -101,9 +106,7 @@ class _Followed(torch.autograd.Function):
         shape, x = (images, maps // towers, rows, columns), parts[0]
         last = torch.channels_last
         outs = [torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last) for _ in range(towers)]
-        # Without a pooling or a rectifier behind it everything passes: no bytes are kept.
-        passes = size == 1 and not what.last
-        kept = (0, 0, 0, 0) if passes else (images, rows, columns, maps)
+        kept = (0, 0, 0, 0) if what.unpooled else (images, rows, columns, maps)
         winners = torch.empty(kept, dtype=torch.uint8, device=parts[0].device)
         bias = bias if bias is None else bias.contiguous()
         kernels.forward(parts, bias, outs, winners, what)

@@ -16,7 +16,7 @@ from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import Floats, behind, lines, put, put_past, settled, take
-from alexnet.kernels.norm_numba import norm_of
+from alexnet.kernels.norm_numba import Norm, norm_of
 
 if TYPE_CHECKING:
     from alexnet.kernels.after_convolution import Following
@@ -28,23 +28,28 @@ ZERO = np.int32(0)
 class Pool(NamedTuple):
     """A pooling, to compiled code.
 
-    maps     how many there are
-    ragged   the same if they are not so many whole sixteens, else None
-    last     None: no rectifier behind it
+    maps           how many there are
+    ragged         the same if they are not so many whole sixteens, else None
+    least, floor   of the rectifier behind it, as `Across` has them of the one before
     """
 
     size: int
     stride: int
     maps: int
     ragged: int | None
-    last: bool | None
+    least: Any
+    floor: Any
     zero: Any
 
 
 def forward(parts: Sequence[Tensor], _: None, outs: Sequence[Tensor], winners: Tensor, what: "Following") -> None:
     """Fill the one output and `winners` of the one part; all channels last."""
     (x,), (out,) = parts, outs
-    on_all_cores(_forward, len(x), lines(x), lines(out), winners.numpy(), *_how(x, what))
+    if what.unpooled:
+        on_all_cores(_normalize, len(x), lines(x), lines(out), *_across(x, what))
+    else:
+        arrays = lines(x), lines(out), winners.numpy()
+        on_all_cores(_forward, len(x), *arrays, _pool_of(x, what), *_across(x, what), what.norm[1] > 0 or None)
 
 
 def backward(
@@ -57,26 +62,48 @@ def backward(
 ) -> None:
     """Fill the part's gradient; all channels last."""
     (x,), (g,), (gradient,) = parts, gs, gradients
-    on_all_cores(_backward, len(x), lines(x), lines(g), winners.numpy(), lines(gradient), *_how(x, what))
+    if what.unpooled:
+        on_all_cores(_normalize_back, len(x), lines(x), lines(g), lines(gradient), *_across(x, what))
+    else:
+        arrays = lines(x), lines(g), winners.numpy(), lines(gradient)
+        on_all_cores(_backward, len(x), *arrays, _pool_of(x, what), *_across(x, what), what.norm[1] > 0 or None)
 
 
-def _how(x: Tensor, what: "Following") -> tuple[Any, ...]:
-    """Both kernels' last arguments. Code is compiled for each of the last three being None or not: whether nothing is
-    normalized, whether across other windows than the paper's, whether nothing is pooled."""
+def _pool_of(x: Tensor, what: "Following") -> Pool:
+    maps, norm = x.shape[1], norm_of(x, *what.norm[2:])
+    return Pool(*what.pool, maps, maps if maps % LANES else None, *_rectifier(norm, what.last), norm.zero)
+
+
+def _across(x: Tensor, what: "Following") -> tuple[Across, bool | None]:
+    """The kernels' last arguments. Code is compiled for windows that are the paper's, and for any others if the last
+    is not None."""
     towers, n, k, alpha, beta = what.norm
-    maps = x.shape[1]
-    share, norm = maps // towers if n else maps, norm_of(x, k, alpha, beta)
-    # Nothing is at or below what is not a number.
-    least, floor = (norm.zero, norm.zero) if what.rectified else (-norm.infinity, norm.infinity * np.nan)
-    across = Across(norm, n, share, share if share % LANES else None, least, floor)
-    pool = Pool(*what.pool, maps, maps if share % LANES else None, what.last or None, norm.zero)
-    return across, pool, n == 0 or None, n not in (0, 5) or None, (what.pool == (1, 1) and not what.last) or None
+    share, norm = x.shape[1] // towers if n else x.shape[1], norm_of(x, k, alpha, beta)
+    across = Across(norm, n, share, share if share % LANES else None, *_rectifier(norm, what.rectified))
+    return across, n not in (0, 5) or None
+
+
+def _rectifier(norm: Norm, there: bool) -> tuple[Any, Any]:
+    """`least` and `floor` of one that is there, or not: nothing is at or below what is not a number."""
+    return (norm.zero, norm.zero) if there else (-norm.infinity, norm.infinity * np.nan)
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], how: Across, pool: Pool,
-             unnormalized: bool | None, any_window: bool | None, unpooled: bool | None) -> None:  # fmt: skip
-    """The images `first` to `last`."""
+def _normalize(first: int, last: int, x: Floats, out: Floats, how: Across, any_window: bool | None) -> None:
+    """The images `first` to `last`, where no pooling follows."""
+    _, height, width, maps = x.shape
+    line, v = width * maps, np.full(room(how), how.norm.zero)
+    given, into = x.reshape(x.size), out.reshape(out.size)
+    for row in range(first * height, last * height):
+        at, below = row * line, (row + 1) * line
+        normalize(given, at, v, into, at, into, below, line // how.share, how, any_window, True)
+    settled()
+
+
+@compiled
+def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], pool: Pool, how: Across,
+             any_window: bool | None, normalized: bool | None) -> None:  # fmt: skip
+    """The images `first` to `last`. Code is compiled for `normalized` being None, or not."""
     _, height, width, maps = x.shape
     rows, columns, line = out.shape[1], out.shape[2], width * maps
     length, shares = line + LANES, line // how.share
@@ -90,18 +117,11 @@ def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.
             while ready < bottom:
                 at, own = (image * height + ready) * line, ready % pool.size * length
                 ready += 1
-                if unpooled is None:
-                    if unnormalized is None:
-                        normalize(given, at, v, ring, own, into, to, shares, how, any_window, None)
-                    else:
-                        spread(given, at, ring, own, shares, 0, how, how.least)
-                elif unnormalized is None:
-                    normalize(given, at, v, into, to, into, to + line, shares, how, any_window, True)
+                if normalized is None:
+                    spread(given, at, ring, own, shares, 0, how, how.least)
                 else:
-                    spread(given, at, into, to, shares, 0, how, how.least)
-            if unpooled is None:
-                _pool(ring, length, top, bottom, width, into, places, to, columns, pool)
-    settled()
+                    normalize(given, at, v, ring, own, into, to, shares, how, any_window, None)
+            _pool(ring, length, top, bottom, width, into, places, to, columns, pool)
 
 
 @compiled_part
@@ -128,7 +148,7 @@ def _largest(ring: Floats, line: int, top: int, bottom: int, left: int, right: i
             for c in range(left, right):
                 one, its = take(ring, r % size * line + c * maps + i), np.int32((r - top) * size + c - left)
                 best, place = _larger(one, its, best, place)
-        _put_winners(best, place, out, winners, to, i, pool, pool.last)
+        _put_winners(best, place, out, winners, to, i, pool)
 
 
 @compiled_part
@@ -149,7 +169,7 @@ def _largest_of_nine(ring: Floats, line: int, top: int, bottom: int, left: int, 
         best, place = _larger(take(ring, d + i), np.int32(3 * rr), best, place)
         best, place = _larger(take(ring, d + c * maps + i), np.int32(3 * rr + c), best, place)
         best, place = _larger(take(ring, d + cc * maps + i), np.int32(3 * rr + cc), best, place)
-        _put_winners(best, place, out, winners, to, i, pool, pool.last)
+        _put_winners(best, place, out, winners, to, i, pool)
 
 
 @compiled_part
@@ -159,21 +179,33 @@ def _larger(one: Any, its: Any, best: Any, place: Any) -> tuple[Any, Any]:
 
 
 @compiled_part
-def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8], to: int, i: int, pool: Pool,
-                 last: bool | None) -> None:  # fmt: skip
+def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8], to: int, i: int, pool: Pool) -> None:
     left = behind(pool.ragged, i)
-    if last is None:
-        put(out, to + i, left, best)
-        put(winners, to + i, left, place)
-    else:
-        put(out, to + i, left, where(best < pool.zero, pool.zero, best))
-        put(winners, to + i, left, where(best <= pool.zero, NOBODY, place))
+    put(out, to + i, left, where(best < pool.least, pool.least, best))
+    put(winners, to + i, left, where(best <= pool.floor, NOBODY, place))
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats, how: Across,
-              pool: Pool, unnormalized: bool | None, any_window: bool | None,
-              unpooled: bool | None) -> None:  # fmt: skip
+def _normalize_back(first: int, last: int, x: Floats, g: Floats, gradient: Floats, how: Across,
+                    any_window: bool | None) -> None:  # fmt: skip
+    """The images `first` to `last`, where no pooling follows."""
+    _, height, width, maps = x.shape
+    line, shares, zero = width * maps, width * maps // how.share, how.norm.zero
+    down, v, e = np.full(line + LANES, zero), np.full(room(how), zero), np.full(room(how), zero)
+    given, into, theirs = x.reshape(x.size), gradient.reshape(gradient.size), g.reshape(g.size)
+    for row in range(first * height, last * height):
+        at = row * line
+        if any_window is None:
+            normalize_back(given, at, v, theirs, at, e, into, shares, how, any_window, True)
+        else:
+            spread(theirs, at, down, 0, shares, 0, how, -how.norm.infinity)
+            normalize_back(given, at, v, down, 0, e, into, shares, how, any_window, None)
+    settled()
+
+
+@compiled
+def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats, pool: Pool,
+              how: Across, any_window: bool | None, normalized: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
     _, height, width, maps = x.shape
     rows, columns, line = g.shape[1], g.shape[2], width * maps
@@ -184,14 +216,9 @@ def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.u
     for image in range(first, last):
         for row in range(height):
             at = (image * height + row) * line
-            if unpooled is None:
-                _gather(theirs, places, image * rows, row, down, rows, columns, width, pool)
-            elif unnormalized is not None or any_window is not None:
-                spread(theirs, at, down, 0, shares, 0, how, -how.norm.infinity)
-            if unnormalized is not None:
+            _gather(theirs, places, image * rows, row, down, rows, columns, width, pool)
+            if normalized is None:
                 _pass_back(given, at, down, into, shares, how)
-            elif unpooled is not None and any_window is None:
-                normalize_back(given, at, v, theirs, at, e, into, shares, how, any_window, unpooled)
             else:
                 normalize_back(given, at, v, down, 0, e, into, shares, how, any_window, None)
     settled()

@@ -8,7 +8,6 @@ GPU zeros fill the maps up to 64: cuDNN has faster kernels for these, whose resu
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from alexnet.kernels.compiled import compiled
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.memory_numba import Floats, lines, put, soon_read, soon_written, take
+from alexnet.kernels.memory_numba import Floats, lines, put, soon_read, take
 
 SIDE = 4  # of a block, in pixels
 ON_GPU = 64  # maps that a block's are filled up to
@@ -76,30 +75,28 @@ def kernels_in_blocks(weight: Tensor, room: int) -> Tensor:
 
 @compiled
 def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None:
-    """Those of the images `first` to `last`: a block's four rows of four pixels, one after the other."""
+    """Those of the images `first` to `last`: a block's four rows of four pixels, one after the other.
+
+    Most are put as whole sixteens, whose rest is written over by what follows.
+    """
     _, height, width, maps = x.shape
-    rows, columns, numbers = blocks.shape[1], blocks.shape[2], blocks.shape[3]
-    reached = min(width, SIDE * columns - before)
-    line = np.zeros(SIDE * columns * maps, blocks.dtype)
-    here = line[before * maps : (before + reached) * maps]
-    pixels = line.view(np.uint64)  # four pixels in a few of them, whatever the kind
-    nothing = np.zeros_like(pixels)
-    several = SIDE * maps * blocks.itemsize // 8
-    given, filled, length = x.reshape(x.size), blocks.reshape(blocks.size), columns * numbers
+    rows, columns, pixels, line = blocks.shape[1], blocks.shape[2], SIDE * maps, width * maps
+    given, filled = x.reshape(x.size), blocks.reshape(blocks.size)
+    nothing, reach, to = take(given, 0, 0), -(-pixels // LANES) * LANES, first * rows * columns * SIDE * pixels
     for image in range(first, last):
         for r in range(rows):
-            soon = (image * rows + r + 1) * length
-            into = blocks[image, r].reshape(columns * numbers).view(np.uint64)
-            for i in range(SIDE):
-                row = SIDE * r + i - before
-                there, begin = 0 <= row < height, (image * height + row) * width * maps
-                if there:
-                    for j in range(0, here.shape[0], LANES):
-                        soon_read(given, begin + width * maps + j)
-                        soon_written(filled, soon + i * (length // SIDE) + j)
-                        put(here, j, here.shape[0] - j, take(given, begin + j, here.shape[0] - j))
-                source = pixels if there else nothing
-                for j in range(several):
-                    to, at = into[i * several + j :: SIDE * several], source[j::several]
-                    for k in range(columns):
-                        to[k] = at[k]
+            for c in range(columns):
+                left = (SIDE * c - before) * maps
+                for row in range(SIDE * r - before, SIDE * (r + 1) - before):
+                    there, at = 0 <= row < height, (image * height + row) * line + left
+                    if there and left >= 0 and left + reach <= line and c + 1 < columns:
+                        soon_read(given, at + SIDE * line)
+                        for j in range(0, pixels, LANES):
+                            put(filled, to + j, None, take(given, at + j))
+                    else:
+                        for j in range(0, pixels, LANES):
+                            put(filled, to + j, pixels - j, nothing)
+                        end = min(pixels, line - left) if there else 0
+                        for j in range(max(0, -left), end, LANES):
+                            put(filled, to + j, end - j, take(given, at + j, end - j))
+                    to += pixels
