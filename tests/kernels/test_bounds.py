@@ -21,6 +21,7 @@ import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
 from alexnet.kernels import update_by_factors, update_rule, winograd_numba, winograd_weights_numba, within_map_numba
 from alexnet.kernels.after_convolution import Following
+from alexnet.kernels.cores import Scratch
 from alexnet.kernels.tiles_numba import there_are_tiles
 from alexnet.kernels.update_by_factors import move_by_factors
 
@@ -46,6 +47,7 @@ def maps(*shape, kind):
 
 def fenced_in(kernel, count, *given):
     # on_all_cores, with a fence around each array.
+    given = [each.array() if isinstance(each, Scratch) else each for each in given]
     within = [fenced(each) if isinstance(each, np.ndarray) else each for each in given]
     kernel(0, count, *within)
     for each, own in zip(given, within):

@@ -146,12 +146,11 @@ def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
     before = torch.get_num_threads()
     for threads in (1, 2, 3, 8, 64):
         torch.set_num_threads(threads)
-        share = winograd_weights_numba.shared_out(groups, maps, kernels)
+        of_maps, of_kernels = winograd_weights_numba.shared_out(groups, maps, kernels)
         torch.set_num_threads(before)
-        parts = share.groups * share.of_maps * share.of_kernels
-        assert share.of_maps <= maps // 16
-        assert share.of_kernels <= kernels // 16
-        assert parts >= min(threads, groups * (maps // 16) * (kernels // 32) // 4)
+        assert of_maps <= maps // 16
+        assert of_kernels <= kernels // 16
+        assert groups * of_maps * of_kernels >= min(threads, groups * (maps // 16) * (kernels // 32) // 4)
 
 
 def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in():

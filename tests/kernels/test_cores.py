@@ -5,11 +5,12 @@ import subprocess
 import sys
 from threading import Lock, get_ident
 
+import numpy as np
 import pytest
 import torch
 
 from alexnet.kernels import cores
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import LINE, Scratch, on_all_cores
 
 
 @pytest.fixture(params=["PyTorch's", "our own"])
@@ -52,6 +53,26 @@ def test_two_threads_take_part(threads):
         assert len(seen) == 2
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.uint16, np.float64])
+def test_each_thread_has_zeros_of_its_own_that_begin_with_a_line(threads, kind):
+    threads(3)
+    seen, lock = [], Lock()
+
+    def kernel(first, last, scratch, word):
+        assert word == "argument"
+        if first < last:
+            assert (len(scratch), scratch.dtype, scratch.ctypes.data % LINE) == (37, kind, 0)
+            assert not scratch.any()
+            scratch[:] = first + 1
+            with lock:
+                seen.append(scratch)
+
+    for _ in range(2):
+        on_all_cores(kernel, 10, Scratch(37, kind), "argument")
+    assert len({each.ctypes.data for each in seen}) == len(seen) >= 2
+    assert all((each == each[0]).all() for each in seen)
+
+
 def test_a_failure_in_another_thread_is_raised_here(threads):
     threads(2)
 
@@ -72,7 +93,7 @@ BESIDE_ANOTHER = """
 import os
 import sklearn.datasets, sklearn.neighbors  # which bring an OpenMP library of their own
 import torch
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import LINE, Scratch, on_all_cores
 torch.set_num_threads(2)
 torch.randn(512, 512) @ torch.randn(512, 512)
 before = len(os.listdir("/proc/self/task"))

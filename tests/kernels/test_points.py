@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from alexnet.kernels import points
-from alexnet.kernels.squares_numba import squares_of
+from alexnet.kernels.squares_numba import squares_of, where_it_is
+
+where = getattr(where_it_is, "py_func", where_it_is)  # not compiled
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -24,13 +26,25 @@ def test_products_at_the_points_are_a_convolution(size):
     ("height", "width", "size", "pad"), [(13, 13, 3, 1), (27, 27, 5, 2), (4, 9, 3, 0), (2, 3, 5, 4)]
 )
 def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad):
-    cut = squares_of(height, width, size, pad)
-    for pixels, places, side in zip(cut.pixels, cut.places, (height, width), strict=True):
-        count = side + 2 * pad - size + 1
-        assert [line for line in places if line >= 0] == list(range(count))
-        for line, own in enumerate(places):
-            for i, pixel in enumerate(pixels[line : line + size] if own >= 0 else ()):
-                expected = own - pad + i
-                assert pixel == (expected if 0 <= expected < side else -1)
-        assert len(pixels) == len(places) + size - 1
-        assert len(places) % 4 == 0
+    maps, kernels, image = 16, 32, 2
+    cut, found = squares_of((image + 1, maps, height, width), kernels, size, pad), []
+    rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
+    for square in np.ndindex(cut.rows, cut.columns):
+        pixels, places = np.empty((cut.side, cut.side), np.int64), np.empty((4, 4), np.int64)
+        for offsets, of in ((pixels, cut.pixels), (places, cut.places)):
+            where(offsets.reshape(-1), len(offsets), of, image, *square)
+        for i, j in zip(*np.nonzero(places >= 0), strict=True):
+            row, column = divmod(places[i, j] // kernels - image * rows * columns, columns)
+            seen = np.add.outer(
+                np.arange(row - pad, row - pad + size) * width, np.arange(column - pad, column - pad + size)
+            )
+            inside = np.logical_and.outer(
+                *(
+                    abs(2 * (np.arange(size) + first - pad) + 1 - side) < side
+                    for first, side in ((row, height), (column, width))
+                )
+            )
+            expected = np.where(inside, (image * height * width + seen) * maps, -1)
+            assert (pixels[i : i + size, j : j + size] == expected).all()
+        found += [place for place in places.flat if place >= 0]
+    assert sorted(found) == [(image * rows * columns + place) * kernels for place in range(rows * columns)]

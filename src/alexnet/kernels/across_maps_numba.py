@@ -103,10 +103,9 @@ def normalize_back(x: Floats, at: int, v: Floats, g: Floats, given: int, e: Floa
                 put(into, at + here + i, behind(how.ragged, i), passed)
 
 
-@compiled_part
 def room(how: Across) -> int:
     """How long an array is in which some shares lie apart, and what is taken beyond them."""
-    gap = how.n // 2
+    gap: int = how.n // 2
     return SHARES * (how.share + gap) + gap + 2 * LANES
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from alexnet.kernels.across_maps_numba import Across, normalize, normalize_back, room, spread
 from alexnet.kernels.compiled import compiled, compiled_part
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
-from alexnet.kernels.memory_numba import Floats, behind, lines, put, put_past, settled, take
+from alexnet.kernels.memory_numba import WIDE, Floats, bare, behind, lines, put, put_past, settled, take
 from alexnet.kernels.norm_numba import Norm, norm_of
 
 if TYPE_CHECKING:
@@ -42,14 +42,26 @@ class Pool(NamedTuple):
     zero: Any
 
 
+class Sides(NamedTuple):
+    """How high and wide the maps are, and how many rows and columns of windows there are."""
+
+    height: int
+    width: int
+    rows: int
+    columns: int
+
+
 def forward(parts: Sequence[Tensor], _: None, outs: Sequence[Tensor], winners: Tensor, what: "Following") -> None:
     """Fill the one output and `winners` of the one part; all channels last."""
     (x,), (out,) = parts, outs
+    (images, maps, height, width), kind, across = x.shape, WIDE[x.dtype], _across(x, what)
+    line, v, flat = width * maps, Scratch(room(across), kind), (lines(x), lines(out))
     if what.unpooled:
-        on_all_cores(_normalize, len(x), lines(x), lines(out), *_across(x, what))
-    else:
-        arrays = lines(x), lines(out), winners.numpy()
-        on_all_cores(_forward, len(x), *arrays, _pool_of(x, what), *_across(x, what), what.norm[1] > 0 or None)
+        on_all_cores(_normalize, images * height, *flat, v, line, across, *_variant(what)[:1])
+        return
+    pool, sides = _pool_of(x, what), Sides(height, width, *out.shape[2:])
+    ring = Scratch(pool.size * (line + LANES), kind)
+    on_all_cores(_forward, images, *flat, bare(winners.view(-1)), ring, v, sides, pool, across, *_variant(what))
 
 
 def backward(
@@ -62,11 +74,15 @@ def backward(
 ) -> None:
     """Fill the part's gradient; all channels last."""
     (x,), (g,), (gradient,) = parts, gs, gradients
+    (images, maps, height, width), kind, across = x.shape, WIDE[x.dtype], _across(x, what)
+    line, apart, flat = width * maps, Scratch(room(across), kind), (lines(x), lines(g), lines(gradient))
+    down = Scratch(line + LANES, kind)
     if what.unpooled:
-        on_all_cores(_normalize_back, len(x), lines(x), lines(g), lines(gradient), *_across(x, what))
-    else:
-        arrays = lines(x), lines(g), winners.numpy(), lines(gradient)
-        on_all_cores(_backward, len(x), *arrays, _pool_of(x, what), *_across(x, what), what.norm[1] > 0 or None)
+        on_all_cores(_normalize_back, images * height, *flat, down, apart, apart, line, across, *_variant(what)[:1])
+        return
+    pool, sides = _pool_of(x, what), Sides(height, width, *g.shape[2:])
+    arrays = *flat, bare(winners.view(-1)), down, apart, apart
+    on_all_cores(_backward, images, *arrays, sides, pool, across, *_variant(what))
 
 
 def _pool_of(x: Tensor, what: "Following") -> Pool:
@@ -74,13 +90,17 @@ def _pool_of(x: Tensor, what: "Following") -> Pool:
     return Pool(*what.pool, maps, maps if maps % LANES else None, *_rectifier(norm, what.last), norm.zero)
 
 
-def _across(x: Tensor, what: "Following") -> tuple[Across, bool | None]:
-    """The kernels' last arguments. Code is compiled for windows that are the paper's, and for any others if the last
-    is not None."""
+def _across(x: Tensor, what: "Following") -> Across:
     towers, n, k, alpha, beta = what.norm
     share, norm = x.shape[1] // towers if n else x.shape[1], norm_of(x, k, alpha, beta)
-    across = Across(norm, n, share, share if share % LANES else None, *_rectifier(norm, what.rectified))
-    return across, n not in (0, 5) or None
+    return Across(norm, n, share, share if share % LANES else None, *_rectifier(norm, what.rectified))
+
+
+def _variant(what: "Following") -> tuple[bool | None, bool | None]:
+    """Code is compiled for each of these being None or not: whether the window is another than the paper's, and whether
+    anything is normalized."""
+    n = what.norm[1]
+    return n not in (0, 5) or None, n > 0 or None
 
 
 def _rectifier(norm: Norm, there: bool) -> tuple[Any, Any]:
@@ -89,39 +109,36 @@ def _rectifier(norm: Norm, there: bool) -> tuple[Any, Any]:
 
 
 @compiled
-def _normalize(first: int, last: int, x: Floats, out: Floats, how: Across, any_window: bool | None) -> None:
-    """The images `first` to `last`, where no pooling follows."""
-    _, height, width, maps = x.shape
-    line, v = width * maps, np.full(room(how), how.norm.zero)
-    given, into = x.reshape(x.size), out.reshape(out.size)
-    for row in range(first * height, last * height):
+def _normalize(first: int, last: int, x: Floats, out: Floats, v: Floats, line: int, how: Across,
+               any_window: bool | None) -> None:  # fmt: skip
+    """The rows `first` to `last`, where no pooling follows."""
+    for row in range(first, last):
         at, below = row * line, (row + 1) * line
-        normalize(given, at, v, into, at, into, below, line // how.share, how, any_window, True)
+        normalize(x, at, v, out, at, out, below, line // how.share, how, any_window, True)
     settled()
 
 
 @compiled
-def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], pool: Pool, how: Across,
-             any_window: bool | None, normalized: bool | None) -> None:  # fmt: skip
-    """The images `first` to `last`. Code is compiled for `normalized` being None, or not."""
-    _, height, width, maps = x.shape
-    rows, columns, line = out.shape[1], out.shape[2], width * maps
-    length, shares = line + LANES, line // how.share
-    ring, v = np.full(pool.size * length, pool.zero), np.full(room(how), pool.zero)
-    given, into, places = x.reshape(x.size), out.reshape(out.size), winners.reshape(winners.size)
+def _forward(first: int, last: int, x: Floats, out: Floats, winners: NDArray[np.uint8], ring: Floats, v: Floats,
+             sides: Sides, pool: Pool, how: Across, any_window: bool | None,
+             normalized: bool | None) -> None:  # fmt: skip
+    """The images `first` to `last`."""
+    height, width, rows, columns = sides
+    line, shares = width * pool.maps, width * pool.maps // how.share
+    length = line + LANES
     for image in range(first, last):
         ready = 0
         for row in range(rows):
-            top, to = row * pool.stride, (image * rows + row) * columns * maps
+            top, to = row * pool.stride, (image * rows + row) * columns * pool.maps
             bottom = min(top + pool.size, height)
             while ready < bottom:
                 at, own = (image * height + ready) * line, ready % pool.size * length
                 ready += 1
                 if normalized is None:
-                    spread(given, at, ring, own, shares, 0, how, how.least)
+                    spread(x, at, ring, own, shares, 0, how, how.least)
                 else:
-                    normalize(given, at, v, ring, own, into, to, shares, how, any_window, None)
-            _pool(ring, length, top, bottom, width, into, places, to, columns, pool)
+                    normalize(x, at, v, ring, own, out, to, shares, how, any_window, None)
+            _pool(ring, length, top, bottom, width, out, winners, to, columns, pool)
 
 
 @compiled_part
@@ -186,41 +203,35 @@ def _put_winners(best: Any, place: Any, out: Floats, winners: NDArray[np.uint8],
 
 
 @compiled
-def _normalize_back(first: int, last: int, x: Floats, g: Floats, gradient: Floats, how: Across,
-                    any_window: bool | None) -> None:  # fmt: skip
-    """The images `first` to `last`, where no pooling follows."""
-    _, height, width, maps = x.shape
-    line, shares, zero = width * maps, width * maps // how.share, how.norm.zero
-    down, v, e = np.full(line + LANES, zero), np.full(room(how), zero), np.full(room(how), zero)
-    given, into, theirs = x.reshape(x.size), gradient.reshape(gradient.size), g.reshape(g.size)
-    for row in range(first * height, last * height):
+def _normalize_back(first: int, last: int, x: Floats, g: Floats, gradient: Floats, down: Floats, v: Floats, e: Floats,
+                    line: int, how: Across, any_window: bool | None) -> None:  # fmt: skip
+    """The rows `first` to `last`, where no pooling follows."""
+    shares = line // how.share
+    for row in range(first, last):
         at = row * line
         if any_window is None:
-            normalize_back(given, at, v, theirs, at, e, into, shares, how, any_window, True)
+            normalize_back(x, at, v, g, at, e, gradient, shares, how, any_window, True)
         else:
-            spread(theirs, at, down, 0, shares, 0, how, -how.norm.infinity)
-            normalize_back(given, at, v, down, 0, e, into, shares, how, any_window, None)
+            spread(g, at, down, 0, shares, 0, how, -how.norm.infinity)
+            normalize_back(x, at, v, down, 0, e, gradient, shares, how, any_window, None)
     settled()
 
 
 @compiled
-def _backward(first: int, last: int, x: Floats, g: Floats, winners: NDArray[np.uint8], gradient: Floats, pool: Pool,
-              how: Across, any_window: bool | None, normalized: bool | None) -> None:  # fmt: skip
+def _backward(first: int, last: int, x: Floats, g: Floats, gradient: Floats, winners: NDArray[np.uint8], down: Floats,
+              v: Floats, e: Floats, sides: Sides, pool: Pool, how: Across, any_window: bool | None,
+              normalized: bool | None) -> None:  # fmt: skip
     """The images `first` to `last`."""
-    _, height, width, maps = x.shape
-    rows, columns, line = g.shape[1], g.shape[2], width * maps
-    shares = line // how.share
-    down, v, e = np.full(line + LANES, pool.zero), np.full(room(how), pool.zero), np.full(room(how), pool.zero)
-    given, into, places = x.reshape(x.size), gradient.reshape(gradient.size), winners.reshape(winners.size)
-    theirs = g.reshape(g.size)
+    height, width, rows, columns = sides
+    line, shares = width * pool.maps, width * pool.maps // how.share
     for image in range(first, last):
         for row in range(height):
             at = (image * height + row) * line
-            _gather(theirs, places, image * rows, row, down, rows, columns, width, pool)
+            _gather(g, winners, image * rows, row, down, rows, columns, width, pool)
             if normalized is None:
-                _pass_back(given, at, down, into, shares, how)
+                _pass_back(x, at, down, gradient, shares, how)
             else:
-                normalize_back(given, at, v, down, 0, e, into, shares, how, any_window, None)
+                normalize_back(x, at, v, down, 0, e, gradient, shares, how, any_window, None)
     settled()
 
 

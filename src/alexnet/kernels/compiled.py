@@ -42,7 +42,11 @@ def processor_has(feature: str) -> bool:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as machine code that runs beside other threads; the function itself without Numba."""
+    """The function as machine code that runs beside other threads; the function itself without Numba.
+
+    It is told of flat arrays, and writes into what it is given (`Scratch` in `cores.py` is room for what lies between):
+    to reshape an array there, or to make one, takes longer to compile than most of what is done with it.
+    """
     if not AVAILABLE:
         return function
     machine_code = numba.njit(pipeline_class=_Compiler, **OPTIONS)(function)

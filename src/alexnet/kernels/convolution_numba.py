@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.laid_numba import Laid, enter_image, kernels_in_tiles, laid_out, turned_in_tiles
 from alexnet.kernels.lanes_numba import every, where
-from alexnet.kernels.memory_numba import Floats, bare, lines, on_a_line, put, soon_written, take
+from alexnet.kernels.memory_numba import Floats, bare, lines, put, soon_written, take
 from alexnet.kernels.tiles_numba import (
     AREA,
     BLOCK,
@@ -33,6 +33,27 @@ from alexnet.kernels.tiles_numba import (
 TOGETHER = 6  # images at a time, at most
 PLACES, PRODUCTS = 2**11, 10**9  # fewer are PyTorch's: laying out takes longer than it gains
 SUMS = BLOCK * BLOCK  # numbers in the four tiles of sums
+
+
+class Cut(NamedTuple):
+    """How much there is, and how it is taken; to compiled code.
+
+    together    images that are laid out at a time
+    apart       images to a share of the work
+    of_a_tile   pixels; the second tile holds the next ones of the row, or the same row of the pair's other image
+    """
+
+    images: int
+    maps: int
+    height: int
+    width: int
+    rows: int
+    columns: int
+    kernels: int
+    groups: int
+    together: int
+    apart: int
+    of_a_tile: int
 
 
 class Pending(NamedTuple):
@@ -98,16 +119,17 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: i
              rectified: bool) -> Tensor:  # fmt: skip
     """The convolution of x, where y is above 0 if it is there, with kernels that have been laid out."""
     x = x.contiguous(memory_format=torch.channels_last)
-    images, _, *sides = x.shape
-    rows, columns = (side + 2 * pad - size + 1 for side in sides)
+    images, channels, height, width = x.shape
+    rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
     result = torch.empty((images, len(bias), rows, columns), dtype=x.dtype, memory_format=torch.channels_last)
-    laid, offsets = laid_out(maps, size, sides[0], sides[1], pad)
+    laid, offsets = laid_out(maps, size, height, width, pad)
     in_pairs, of_a_tile = columns <= TILE, pixels_of_a_tile(columns)
     share = -(-images // 2) if in_pairs else images
-    above = None if y is None else lines(y).reshape(-1)
-    arrays = lines(x), above, bare(factors), bare(bias), lines(result)
-    on_all_cores(_forward, share, *arrays, laid, offsets, tile_shapes(of_a_tile), 1 + in_pairs, of_a_tile, groups,
-                 rectified or None)  # fmt: skip
+    together, room = TOGETHER if in_pairs else 1, groups * laid.planes * laid.size
+    numbers, sums = Scratch(together * room + DEPTH, np.uint16), Scratch(2 * SUMS + TILE, np.float32)
+    arrays = lines(x), None if y is None else lines(y), bare(factors), bare(bias), lines(result), numbers, sums
+    cut = Cut(images, channels, height, width, rows, columns, len(bias), groups, together, 1 + in_pairs, of_a_tile)
+    on_all_cores(_forward, share, *arrays, offsets, tile_shapes(of_a_tile), laid, cut, rectified or None)
     return result
 
 
@@ -117,21 +139,12 @@ def pixels_of_a_tile(columns: int) -> int:
 
 
 @compiled
-def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, laid: Laid, offsets: Any,
-             shape: Any, apart: int, of_a_tile: int, groups: int, rectified: bool | None) -> None:  # fmt: skip
-    """The images from `first` to `last`, or pairs of them: `apart` images to a share of the work.
-
-    of_a_tile   pixels; the second tile holds the next ones of the row, or the same row of the pair's other image
-    """
-    if first == last:
-        return
-    images, height, width, maps = x.shape
-    _, rows, columns, kernels = y.shape
+def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, numbers: Any, sums: Any,
+             offsets: Any, shape: Any, laid: Laid, cut: Cut, rectified: bool | None) -> None:  # fmt: skip
+    """The images from `first` to `last`, or pairs of them."""
+    images, maps, height, width, rows, columns, kernels, groups, together, apart, of_a_tile = cut
     plane, room, blocks = laid.planes * laid.size, groups * laid.planes * laid.size, kernels // BLOCK
-    together = TOGETHER if apart == 2 else 1
-    numbers = on_a_line(np.zeros(together * room + DEPTH, np.uint16))
-    sums = on_a_line(np.empty(2 * SUMS + TILE, np.float32))
-    given, result = x.reshape(x.size), Result(y.reshape(y.size), bias, sums, kernels)
+    result = Result(y, bias, sums, kernels)
     wide = columns if apart == 2 else 2 * of_a_tile
     pending = Pending(0, 0, 0, 0, 0, 0)
     tiles_begin(shape)
@@ -140,7 +153,7 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
         here = min(together, until - image)
         for each in range(here):
             start = (image + each) * height * width * maps
-            enter_image(given, above, start, height, width, maps, numbers, each * room, laid, groups)
+            enter_image(x, above, start, height, width, maps, numbers, each * room, laid, groups)
         for block in range(blocks):
             group, factor = block // (blocks // groups), block * offsets.shape[0] * 2 * AREA
             for each in range(0, here, apart):

@@ -9,11 +9,29 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+LINE = 64  # bytes that enter a cache together
 
 _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class Scratch(NamedTuple):
+    """Numbers that a thread has for itself while it works: to the kernel an array of them, zeros."""
+
+    length: int
+    kind: Any
+
+    def array(self) -> NDArray[Any]:
+        """It begins with a line of the cache: what is taken line by line costs twice where it lies across."""
+        size = np.dtype(self.kind).itemsize
+        whole = np.zeros(self.length + LINE // size, self.kind)
+        begin = -whole.ctypes.data % LINE // size
+        return whole[begin : begin + self.length]
 
 
 def on_all_cores(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
@@ -21,11 +39,13 @@ def on_all_cores(kernel: Callable[..., None], count: int, *arguments: Any) -> No
 
     What a kernel does for one number must not depend on the others: then the result is the same for any threads.
     """
-    kernel(0, 0, *arguments)  # compiled here, if it has to be
+    none = (each._replace(length=0).array() if isinstance(each, Scratch) else each for each in arguments)
+    kernel(0, 0, *none)  # compiled here, if it has to be
     threads, openmp = min(torch.get_num_threads(), count), _openmp()
 
     def share(number: int, of: int) -> None:
-        kernel(count * number // of, count * (number + 1) // of, *arguments)
+        own = (each.array() if isinstance(each, Scratch) else each for each in arguments)
+        kernel(count * number // of, count * (number + 1) // of, *own)
 
     if threads < 2:
         share(0, 1)

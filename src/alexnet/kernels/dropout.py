@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, where
 from alexnet.kernels.memory_numba import WIDE, Floats, bare, put, take
 
@@ -45,7 +45,8 @@ class _Dropped(torch.autograd.Function):
                 y = torch.empty_like(rows)
                 numbers = np.array([scale, 0], WIDE[x.dtype])
                 counts = np.array([int(seed), bound, row, column], np.uint64)
-                on_all_cores(_drop, len(rows), bare(rows), bare(y), numbers, counts)
+                flat, length = (bare(rows.view(-1)), bare(y.view(-1))), rows.shape[1]
+                on_all_cores(_drop, len(rows), *flat, Scratch(length, numbers.dtype), length, numbers, counts)
             case "triton":
                 from alexnet.kernels import dropout_triton
 
@@ -77,11 +78,10 @@ def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key0: Tensor, key1: T
 
 
 @compiled
-def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, counts: Any) -> None:
+def _drop(first: int, last: int, x: Floats, y: Floats, kept: Floats, length: int, numbers: Floats,
+          counts: Any) -> None:  # fmt: skip
     """The rows `first` to `last`."""
     scale, zero = numbers[0], numbers[1]
-    kept, length = np.empty(x.shape[1], numbers.dtype), x.shape[1]
-    given, into = x.reshape(x.size), y.reshape(y.size)
     seed, bound, top, left = counts[0], counts[1], counts[2], counts[3]
     low, high = np.uint64(LOW), np.uint64(32)
     for row in range(first, last):
@@ -96,4 +96,4 @@ def _drop(first: int, last: int, x: Floats, y: Floats, numbers: Floats, counts: 
             kept[i] = scale if c0 < bound else zero
         for i in range(0, length, LANES):
             at, by = row * length + i, take(kept, i, length - i)
-            put(into, at, length - i, where(by > zero, by * take(given, at, length - i), zero))
+            put(y, at, length - i, where(by > zero, by * take(x, at, length - i), zero))

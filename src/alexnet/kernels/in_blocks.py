@@ -34,7 +34,7 @@ class InBlocks(torch.autograd.Function):
 
             in_blocks_triton.fill(x, blocks, pad[0])
         else:
-            on_all_cores(_fill, len(x), lines(x), lines(blocks), pad[0])
+            on_all_cores(_fill, len(x), lines(x), lines(blocks), tuple(x.shape[1:]), tuple(blocks.shape[2:]), pad[0])
         ctx.shape, ctx.before = x.shape, pad[0]
         return blocks
 
@@ -74,15 +74,15 @@ def kernels_in_blocks(weight: Tensor, room: int) -> Tensor:
 
 
 @compiled
-def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None:
+def _fill(first: int, last: int, x: Floats, blocks: Floats, shape: tuple[int, int, int], counts: tuple[int, int],
+          before: int) -> None:  # fmt: skip
     """Those of the images `first` to `last`: a block's four rows of four pixels, one after the other.
 
     Most are put as whole sixteens, whose rest is written over by what follows.
     """
-    _, height, width, maps = x.shape
-    rows, columns, pixels, line = blocks.shape[1], blocks.shape[2], SIDE * maps, width * maps
-    given, filled = x.reshape(x.size), blocks.reshape(blocks.size)
-    nothing, reach, to = take(given, 0, 0), -(-pixels // LANES) * LANES, first * rows * columns * SIDE * pixels
+    (maps, height, width), (rows, columns) = shape, counts
+    pixels, line = SIDE * maps, width * maps
+    nothing, reach, to = take(x, 0, 0), -(-pixels // LANES) * LANES, first * rows * columns * SIDE * pixels
     for image in range(first, last):
         for r in range(rows):
             for c in range(columns):
@@ -90,13 +90,13 @@ def _fill(first: int, last: int, x: Floats, blocks: Floats, before: int) -> None
                 for row in range(SIDE * r - before, SIDE * (r + 1) - before):
                     there, at = 0 <= row < height, (image * height + row) * line + left
                     if there and left >= 0 and left + reach <= line and c + 1 < columns:
-                        soon_read(given, at + SIDE * line)
+                        soon_read(x, at + SIDE * line)
                         for j in range(0, pixels, LANES):
-                            put(filled, to + j, None, take(given, at + j))
+                            put(blocks, to + j, None, take(x, at + j))
                     else:
                         for j in range(0, pixels, LANES):
-                            put(filled, to + j, pixels - j, nothing)
+                            put(blocks, to + j, pixels - j, nothing)
                         end = min(pixels, line - left) if there else 0
                         for j in range(max(0, -left), end, LANES):
-                            put(filled, to + j, end - j, take(given, at + j, end - j))
+                            put(blocks, to + j, end - j, take(x, at + j, end - j))
                     to += pixels

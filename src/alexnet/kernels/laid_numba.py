@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, bits
 from alexnet.kernels.memory_numba import bare, let_through, put, take
 from alexnet.kernels.tiles_numba import AREA, BLOCK, DEPTH, PAIRS, TILE, interleaved, turn
@@ -45,8 +45,9 @@ def kernels_in_tiles(weight: Tensor) -> Tensor:
     tiles = weight.new_empty(kernels // BLOCK * len(steps) * 2 * AREA)
     numbers = weight.permute(0, 2, 3, 1).reshape(kernels, -1).contiguous()
     numbers = numbers.clone() if numbers.storage_offset() % 2 else numbers  # pairs of them are read as one
-    words = numbers.view(torch.int32).numpy()
-    on_all_cores(_enter_kernels, kernels // BLOCK, words, tiles.view(torch.int32).numpy(), steps)
+    words, square = numbers.view(torch.int32).view(-1).numpy(), Scratch(TILE * PAIRS, np.int32)
+    length = len(words) // kernels
+    on_all_cores(_enter_kernels, kernels // BLOCK, words, length, tiles.view(torch.int32).numpy(), steps, square)
     return tiles
 
 
@@ -56,8 +57,8 @@ def turned_in_tiles(weight: Tensor, groups: int) -> Tensor:
     kernels, maps, size, _ = weight.shape
     steps = _steps(kernels // groups, size)
     tiles = weight.new_empty(groups * maps // BLOCK * len(steps) * 2 * AREA)
-    numbers = bare(weight.permute(0, 2, 3, 1).reshape(kernels, size * size, maps).contiguous())
-    on_all_cores(_enter_turned, groups * maps // BLOCK, numbers, tiles.view(torch.int32).numpy(), steps, groups)
+    arrays = bare(weight.permute(0, 2, 3, 1).reshape(-1).contiguous()), tiles.view(torch.int32).numpy(), steps
+    on_all_cores(_enter_turned, groups * maps // BLOCK, *arrays, kernels // groups, size * size, maps)
     return tiles
 
 
@@ -93,10 +94,9 @@ def laid_out(maps: int, size: int, height: int, width: int, pad: int) -> tuple[L
 
 
 @compiled
-def _enter_kernels(first: int, last: int, words: Any, tiles: Any, which: Any) -> None:
+def _enter_kernels(first: int, last: int, words: Any, length: int, tiles: Any, which: Any, square: Any) -> None:
     """The kernels' 32s from `first` to `last`, as columns: two tiles to a step."""
-    steps, length, given = which.shape[0], words.shape[1], words.reshape(words.size)
-    square = np.zeros(TILE * PAIRS, np.int32)
+    steps = which.shape[0]
     for block in range(first, last):
         for step in range(steps):
             near, far = which[step, 0], which[step, 1]
@@ -104,22 +104,22 @@ def _enter_kernels(first: int, last: int, words: Any, tiles: Any, which: Any) ->
                 for kernel in range(TILE):
                     at, to = (block * BLOCK + side * TILE + kernel) * length, kernel * PAIRS
                     if far == near + PAIRS // 2:
-                        put(square, to, None, take(given, at + near))
+                        put(square, to, None, take(words, at + near))
                     else:
                         for pair in range(PAIRS // 2):
-                            square[to + pair] = given[at + near + pair]
-                            square[to + PAIRS // 2 + pair] = given[at + far + pair] if far >= 0 else np.int32(0)
+                            square[to + pair] = words[at + near + pair]
+                            square[to + PAIRS // 2 + pair] = words[at + far + pair] if far >= 0 else np.int32(0)
                 turn(square, tiles, ((block * steps + step) * 2 + side) * (AREA // 2))
 
 
 @compiled
-def _enter_turned(first: int, last: int, weight: Any, tiles: Any, which: Any, groups: int) -> None:
+def _enter_turned(first: int, last: int, weight: Any, tiles: Any, which: Any, share: int, places: int,
+                  maps: int) -> None:  # fmt: skip
     """The maps' 32s from `first` to `last`, as columns: two tiles to a step, pairs of kernels side by side.
 
-    weight bf16[K, size * size, C / groups]
+    weight   bf16[groups, share, places, maps]
     """
-    steps, (kernels, places, maps), numbers = which.shape[0], weight.shape, weight.reshape(weight.size)
-    share, apart = kernels // groups, places * maps
+    steps, apart = which.shape[0], places * maps
     for block in range(first, last):
         group, map_ = divmod(block * BLOCK, maps)
         for step in range(steps):
@@ -129,7 +129,7 @@ def _enter_turned(first: int, last: int, weight: Any, tiles: Any, which: Any, gr
                 at = ((group * share + kernel) * places + places - 1 - place) * maps + map_
                 for side in range(2):
                     here = at + side * TILE
-                    pairs = interleaved(bits(take(numbers, here)), bits(take(numbers, here + apart)))
+                    pairs = interleaved(bits(take(weight, here)), bits(take(weight, here + apart)))
                     put(tiles, to + side * (AREA // 2), None, pairs)
 
 

@@ -5,6 +5,7 @@ bf16 (uint16 to compiled code) is widened to float32 on the way and rounded back
 it is within the array.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm, processor_has
-from alexnet.kernels.lanes_numba import LANES, Lanes, every, where
+from alexnet.kernels.cores import LINE
+from alexnet.kernels.lanes_numba import LANES, Lanes, every, every_lane, outside, where
 
 Floats = NDArray[Any]
-LINE = 64  # bytes that enter the cache together
 AHEAD = 256  # numbers: so far before it is its turn is a long line of them called there
 # In which kind sums are kept.
 WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
@@ -46,8 +47,8 @@ def bare(x: Tensor) -> Floats:
 
 
 def lines(x: Tensor) -> Floats:
-    """The same of float[N, C, H, W] channels last: [N, H, W, C]."""
-    return bare(x.permute(0, 2, 3, 1))
+    """All numbers of float[N, C, H, W], which lies channels last, in the order of its memory: [N * H * W * C]."""
+    return bare(x.permute(0, 2, 3, 1).view(-1))
 
 
 def _like(value: Any, kind: Any) -> Any:
@@ -100,96 +101,81 @@ def _bytes(array: Any) -> int:
     return int(array.dtype.bitwidth) // 8
 
 
-@in_llvm
-def _sixteen(_: Any, array: Any, index: Any) -> Any:
-    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        return _widened(builder, str(array.dtype), builder.load(place, align=_bytes(array)))
-
-    return _lanes_of(array)(array, types.intp), written_out
-
-
-@in_llvm
-def _one_more(_: Any, lanes: Any, lane: Any, array: Any, index: Any) -> Any:
-    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        number = builder.load(_place(context, builder, signature.args[2], given[2], given[3], False))
-        return builder.insert_element(given[0], _widened(builder, str(array.dtype), number), given[1])
-
-    return lanes(lanes, types.intp, array, types.intp), written_out
+def _either(builder: Any, left: Any, whole: Callable[[], Any], part: Callable[[Any], Any]) -> Any:
+    """What `whole` writes out if there are sixteen numbers left, else `part`, told for which lanes there are."""
+    with builder.if_else(builder.icmp_signed(">=", left, left.type(LANES))) as (then, otherwise):
+        with then:
+            one, where_one = whole(), builder.block
+        with otherwise:
+            lane = ir.Constant(ir.VectorType(left.type, LANES), list(range(LANES)))
+            other, where_other = part(builder.icmp_signed("<", lane, every_lane(builder, left))), builder.block
+    if one.type == ir.VoidType():
+        return one
+    found = builder.phi(one.type)
+    found.add_incoming(one, where_one)
+    found.add_incoming(other, where_other)
+    return found
 
 
-@in_llvm
-def _nothing(_: Any, array: Any) -> Any:
-    """Zeros of the kind that the array's numbers are widened to."""
-    lanes = _lanes_of(array)
-    return lanes(array), lambda context, *_: ir.Constant(context.get_value_type(lanes), None)
+def _masked(builder: Any, what: str, result: Any, given: Sequence[Any], numbers: Any) -> Any:
+    """LLVM's masked load or store of a vector of that kind."""
+    name = f"llvm.masked.{what}.v{LANES}{numbers.element.intrinsic_name}.p0"
+    return builder.call(outside(builder, name, ir.FunctionType(result, [each.type for each in given])), given)
 
 
 @in_llvm
-def _all_sixteen(_: Any, array: Any, index: Any, lanes: Any) -> Any:
-    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        builder.store(_narrowed(builder, str(array.dtype), given[2]), place, align=_bytes(array))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, lanes), written_out
-
-
-@in_llvm
-def _all_sixteen_past(_: Any, array: Any, index: Any, lanes: Any) -> Any:
-    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _place(context, builder, signature.args[0], given[0], given[1], True)
-        store = builder.store(_narrowed(builder, str(array.dtype), given[2]), place, align=LINE)
-        store.set_metadata("nontemporal", builder.module.add_metadata([INT(1)]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, lanes), written_out
-
-
-@in_llvm
-def _one_of(_: Any, array: Any, index: Any, lanes: Any, lane: Any) -> Any:
-    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        number = _narrowed(builder, str(array.dtype), builder.extract_element(given[2], given[3]))
-        builder.store(number, _place(context, builder, signature.args[0], given[0], given[1], False))
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, lanes, types.intp), written_out
-
-
-@compiled_part
-def take(array: Any, index: int, left: int | None = None) -> Any:
+def take(_: Any, array: Any, index: Any, left: Any = None) -> Any:
     """Sixteen numbers from array[index] on, widened; zeros behind the `left` that there are. None: there are enough."""
-    if left is None:
-        return _sixteen(array, index)
-    if left >= LANES:
-        return _sixteen(array, index)
-    lanes = _nothing(array)
-    for lane in range(left):
-        lanes = _one_more(lanes, lane, array, index + lane)
-    return lanes
+    left = types.none if left is None else left
+
+    def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place, near = _place(context, builder, array, given[0], given[1], True), _bytes(array)
+        numbers = place.type.pointee
+
+        def part(there: Any) -> Any:
+            return _masked(builder, "load", numbers, (place, INT(near), there, numbers(None)), numbers)
+
+        def whole() -> Any:
+            return builder.load(place, align=near)
+
+        found = whole() if _enough(left) else _either(builder, given[2], whole, part)
+        return _widened(builder, str(array.dtype), found)
+
+    return _lanes_of(array)(array, types.intp, left if _enough(left) else types.intp), written_out
 
 
-@compiled_part
-def put(array: Any, index: int, left: int | None, lanes: Any) -> None:
-    """The other way: narrowed, and no more than `left`."""
-    if left is None:
-        _all_sixteen(array, index, lanes)
-        return
-    if left >= LANES:
-        _all_sixteen(array, index, lanes)
-        return
-    for lane in range(left):
-        _one_of(array, index + lane, lanes, lane)
+def _store(past: bool) -> Any:
+    def typed(_: Any, array: Any, index: Any, left: Any, lanes: Any) -> Any:
+        def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+            place, near = _place(context, builder, array, given[0], given[1], True), _bytes(array)
+            numbers = _narrowed(builder, str(array.dtype), given[3])
+            lines = past and _enough(left) and LANES * near == LINE
+
+            def whole() -> Any:
+                store = builder.store(numbers, place, align=LINE if lines else near)
+                if lines:
+                    store.set_metadata("nontemporal", builder.module.add_metadata([INT(1)]))
+                return store
+
+            def part(there: Any) -> Any:
+                return _masked(builder, "store", ir.VoidType(), (numbers, place, INT(near), there), numbers.type)
+
+            whole() if _enough(left) else _either(builder, given[2], whole, part)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, left if _enough(left) else types.intp, lanes), written_out
+
+    return in_llvm(typed)
 
 
-@compiled_part
-def put_past(array: Any, index: int, left: int | None, lanes: Any) -> None:
-    """`put`, past the caches where these are whole lines of them: nobody waits for what was there before. For what is
-    not needed soon, in an array that begins with a line, as PyTorch's do. `settled` follows before others look."""
-    if left is None and LANES * array.itemsize == LINE:
-        _all_sixteen_past(array, index, lanes)
-    else:
-        put(array, index, left, lanes)
+def _enough(left: Any) -> bool:
+    return isinstance(left, types.NoneType)
+
+
+# (array, index, left, lanes), the other way: narrowed, and no more than `left`. The second goes past the caches where
+# what is put is a whole line of them: nobody waits for what was there before. For what is not needed soon, in an array
+# that begins with a line, as PyTorch's do; `settled` follows before others look.
+put, put_past = _store(False), _store(True)
 
 
 @in_llvm
@@ -203,18 +189,12 @@ def settled(_: Any) -> Any:
     return types.void(), written_out
 
 
-@compiled_part
-def on_a_line(x: Floats) -> Floats:
-    """Its part from where a line of the cache begins: what is taken line by line costs twice where it lies across."""
-    return x[-x.ctypes.data % LINE // x.itemsize :]
-
-
-@compiled_part
-def behind(ragged: int | None, i: int) -> Any:
+@in_llvm
+def behind(_: Any, ragged: Any, i: Any) -> Any:
     """How many numbers are left from the i-th on; None where there are whole sixteens of them, `ragged` being none."""
-    if ragged is None:
-        return None
-    return ragged - i
+    if _enough(ragged):
+        return types.none(ragged, types.intp), lambda context, *_: context.get_dummy_value()
+    return types.intp(types.intp, types.intp), lambda context, builder, signature, given: builder.sub(*given)
 
 
 def _soon(written: bool) -> Any:

@@ -25,24 +25,23 @@ def in_pairs(x: Tensor, above: Tensor | None, gap: int) -> Tensor:
     images, maps, height, width = x.shape
     pairs = torch.empty(images // 2, height, 2 * width + gap, maps, dtype=x.dtype).permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)
-    masks = None if above is None else lines(above).reshape(-1)
-    on_all_cores(_pair, images // 2, lines(x), masks, lines(pairs), gap)
+    masks = None if above is None else lines(above.contiguous(memory_format=torch.channels_last))
+    on_all_cores(_pair, images // 2, lines(x), masks, lines(pairs), height, width * maps, gap * maps)
     return pairs
 
 
 @compiled
-def _pair(first: int, last: int, x: Floats, above: Floats | None, pairs: Floats, gap: int) -> None:
-    """The pairs `first` to `last`."""
-    _, height, width, maps = x.shape
-    given, into, line = x.reshape(x.size), pairs.reshape(pairs.size), width * maps
-    zero, between = every(np.float32(0)), gap * maps
+def _pair(first: int, last: int, x: Floats, above: Floats | None, pairs: Floats, height: int, line: int,
+          between: int) -> None:  # fmt: skip
+    """The pairs `first` to `last`, of lines of so many numbers."""
+    zero = every(np.float32(0))
     for pair in range(first, last):
         for row in range(height):
             to = (pair * height + row) * (2 * line + between)
             for i in range(0, between, LANES):
-                put(into, to + line + i, between - i, zero)
+                put(pairs, to + line + i, between - i, zero)
             for image in range(2):
                 at, there = ((2 * pair + image) * height + row) * line, to + image * (line + between)
                 for i in range(0, line, LANES):
-                    soon_written(into, there + 2 * line + between + i)
-                    put(into, there + i, line - i, let_through(given, above, at + i, line, line - i))
+                    soon_written(pairs, there + 2 * line + between + i)
+                    put(pairs, there + i, line - i, let_through(x, above, at + i, line, line - i))

@@ -4,11 +4,10 @@ A square holds what 4 x 4 results see. No square holds two images' pixels, which
 not a number, in one of them would be seen in the other's results.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alexnet.kernels.compiled import compiled_part
 from alexnet.kernels.lanes_numba import LANES, every, where
@@ -16,11 +15,13 @@ from alexnet.kernels.memory_numba import put, take
 from alexnet.kernels.points import RESULTS, side_of_square
 
 
-class Lines(NamedTuple):
-    """Where the squares' rows and columns are: int64[count], which of the image's own each is; -1: none."""
+class Maps(NamedTuple):
+    """What squares are cut from: so many maps, and `before` the first line and pixel as many of zeros."""
 
-    rows: Any
-    columns: Any
+    height: int
+    width: int
+    number: int
+    before: int
 
 
 class Squares(NamedTuple):
@@ -28,42 +29,34 @@ class Squares(NamedTuple):
 
     side            of a square, in pixels
     rows, columns   of squares
-    pixels, places  where the squares' pixels are, and their results
+    pixels, places  what went in, and the results
     """
 
     side: int
     rows: int
     columns: int
-    pixels: Lines
-    places: Lines
+    pixels: Maps
+    places: Maps
 
 
-@lru_cache(64)
-def squares_of(height: int, width: int, size: int, pad: int) -> Squares:
-    """Of images of that height and width, with `pad` zeros around, under kernels of `size`."""
-    sides, results = (height, width), [side + 2 * pad - size + 1 for side in (height, width)]
-    rows, columns = (-(-count // RESULTS) for count in results)
-    pixels = (_lines(count * RESULTS + size - 1, pad, side) for count, side in zip((rows, columns), sides, strict=True))
-    places = (_lines(count * RESULTS, 0, own) for count, own in zip((rows, columns), results, strict=True))
-    return Squares(side_of_square(size), rows, columns, Lines(*pixels), Lines(*places))
-
-
-def _lines(count: int, before: int, own: int) -> NDArray[np.int64]:
-    """`own` lines behind some `before` them, of `count`."""
-    return np.array([line - before if 0 <= line - before < own else -1 for line in range(count)])
+def squares_of(shape: Sequence[int], kernels: int, size: int, pad: int) -> Squares:
+    """Of images of that shape, [N, C, H, W], with `pad` zeros around, under so many kernels of `size`."""
+    _, maps, height, width = shape
+    places = Maps(height + 2 * pad - size + 1, width + 2 * pad - size + 1, kernels, 0)
+    rows, columns = -(-places.height // RESULTS), -(-places.width // RESULTS)
+    return Squares(side_of_square(size), rows, columns, Maps(height, width, maps, pad), places)
 
 
 @compiled_part
-def where_it_is(offsets: Any, side: int, lines: Lines, image: int, row: int, column: int, shape: Any) -> None:
+def where_it_is(offsets: Any, side: int, maps: Maps, image: int, row: int, column: int) -> None:
     """Of an image's square at `row` and `column`: where in [N, H, W, C] its side * side pixels or results begin; -1:
     nowhere."""
-    _, height, width, maps = shape
     for i in range(side):
-        line = lines.rows[row * RESULTS + i]
+        line = row * RESULTS + i - maps.before
         for j in range(side):
-            pixel = lines.columns[column * RESULTS + j]
-            there = line >= 0 and pixel >= 0
-            offsets[i * side + j] = ((image * height + line) * width + pixel) * maps if there else -1
+            pixel = column * RESULTS + j - maps.before
+            there = 0 <= line < maps.height and 0 <= pixel < maps.width
+            offsets[i * side + j] = ((image * maps.height + line) * maps.width + pixel) * maps.number if there else -1
 
 
 @compiled_part

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled, compiled_part, processor_has
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.fully_connected import gradient_of_weight
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.memory_numba import bare, on_a_line, take
+from alexnet.kernels.memory_numba import bare, take
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.tiles_numba import (
     DEPTH,
@@ -79,7 +79,8 @@ def move_by_factors(
     depth, shape = passed.shape[1], tile_shapes(TILE) if tiles else None
     flat = [each if each is None else bare(each.view(-1)) for each in (weight, velocity, copy, passed, entered)]
     together = max(1, PANELS // (4 * depth * width))
-    on_all_cores(_move, groups, *flat, bare(numbers.to(weight.dtype)), depth, width, inputs, rows, together, shape)
+    arrays = *flat, Scratch(rows * width, np.float32), bare(numbers.to(weight.dtype))
+    on_all_cores(_move, groups, *arrays, depth, width, inputs, rows, together, shape)
 
 
 def _laid_out(x: Tensor, g: Tensor, units: int, width: int, images: int) -> tuple[Tensor, Tensor]:
@@ -96,12 +97,11 @@ def _laid_out(x: Tensor, g: Tensor, units: int, width: int, images: int) -> tupl
 
 
 @compiled
-def _move(first: int, last: int, w: Any, v: Any, copy: Any, passed: Any, entered: Any, numbers: Any, depth: int,
-          width: int, inputs: int, rows: int, together: int, shape: Any) -> None:  # fmt: skip
+def _move(first: int, last: int, w: Any, v: Any, copy: Any, passed: Any, entered: Any, sums: Any, numbers: Any,
+          depth: int, width: int, inputs: int, rows: int, together: int, shape: Any) -> None:  # fmt: skip
     """The groups of `rows` units from `first` to `last`; so many panels `together` stay in the cache."""
     momentum, pull, rate = numbers[0], numbers[1], numbers[2]
     units, panels = w.size // inputs, -(-inputs // width)
-    sums = on_a_line(np.empty(rows * width + LANES, np.float32))
     if shape is not None:
         tiles_begin(shape)
     for begin in range(0, panels, together):

@@ -4,16 +4,16 @@ Some squares (`squares_numba.py`) are taken to their points; at each point the p
 matrix product (`products_numba.py`), and what comes of it is taken back. All that fits in the cache.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part, processor_has
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
-from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
+from alexnet.kernels.memory_numba import bare, lines, put, take
 from alexnet.kernels.points import RESULTS, kernel_at_points, pixels_at_points, results_at_points, side_of_square
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
@@ -57,10 +57,10 @@ def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
     times, of_a_group = 2 if x.dtype == torch.bfloat16 else 1, kernels * maps // x.shape[1]
     if len(x) < SEVERAL or min(of_a_group, maps) < ENOUGH * times:
         return False
-    cut = squares_of(*x.shape[2:], size, pad)
-    height, width = (side + 2 * pad - size + 1 for side in x.shape[2:])
-    fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= height * width * size * size
-    return fewer and len(x) * height * width * of_a_group * maps * size * size >= PRODUCTS * times
+    cut = squares_of(x.shape, kernels, size, pad)
+    places = cut.places.height * cut.places.width
+    fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= places * size * size
+    return fewer and len(x) * places * of_a_group * maps * size * size >= PRODUCTS * times
 
 
 def fits_back(weight: Tensor, pad: int) -> bool:
@@ -92,79 +92,91 @@ def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
     size, _, maps, kernels = weight.shape
     several = LANES * vectors_of(of_a_group)
     result = torch.empty(kernels // several, side_of_square(size) ** 2, maps, several)
-    on_all_cores(_kernels, maps, bare(weight.float().contiguous()), bare(result))
+    given = bare(weight.float().contiguous().view(-1))
+    on_all_cores(_kernels, maps, given, bare(result.view(-1)), kernels, *result.shape[1:])
     return result
 
 
 @compiled
-def _kernels(first: int, last: int, weight: Any, result: Any) -> None:
+def _kernels(first: int, last: int, weight: Any, result: Any, kernels: int, points: int, maps: int,
+             several: int) -> None:  # fmt: skip
     """Those of the maps from `first` to `last`."""
-    (_, _, maps, kernels), (_, points, _, several) = weight.shape, result.shape
-    given, into = weight.reshape(weight.size), result.reshape(result.size)
     for map_ in range(first, last):
         for kernel in range(0, kernels, LANES):
             block, own = divmod(kernel, several)
             at, to = map_ * kernels + kernel, (block * points * maps + map_) * several + own
             if points < MOST:
-                kernel3(given, at, maps * kernels, into, to, maps * several)
+                kernel3(weight, at, maps * kernels, result, to, maps * several)
             else:
-                kernel5(given, at, maps * kernels, into, to, maps * several)
+                kernel5(weight, at, maps * kernels, result, to, maps * several)
 
 
 def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: int, pad: int, groups: int,
              rectified: bool) -> Tensor:  # fmt: skip
     """The convolution of x, where y is above 0 if it is there, with kernels at their points."""
     x = x.contiguous(memory_format=torch.channels_last)
-    images, _, *sides = x.shape
-    height, width = (side + 2 * pad - size + 1 for side in sides)
-    result = torch.empty((images, len(bias), height, width), dtype=x.dtype, memory_format=torch.channels_last)
-    cut = squares_of(*sides, size, pad)
-    share = -(-images * cut.rows * cut.columns // TOGETHER)
-    above = lines(x if y is None else y).reshape(-1)
-    arrays = lines(x), above, bare(factors), bare(bias), lines(result)
-    on_all_cores(_forward, share, *arrays, cut, groups, y is not None, rectified)
+    cut = squares_of(x.shape, len(bias), size, pad)
+    shape = len(x), len(bias), cut.places.height, cut.places.width
+    result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    squares, (blocks, points, maps, several) = len(x) * cut.rows * cut.columns, factors.shape
+    # A line more from point to point: those of a square would share the same places in the cache.
+    plane, further = TOGETHER * maps + LANES, TOGETHER * several + LANES
+    arrays = lines(x), lines(x if y is None else y), bare(factors.view(-1)), bare(bias), lines(result)
+    at_points, sums = Scratch(points * plane, np.float32), Scratch(points * further, np.float32)
+    own = at_points, sums, Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
+    how = Filtering(groups, blocks // groups, points, maps, several, plane, further, y is not None, rectified)
+    on_all_cores(_forward, -(-squares // TOGETHER), *arrays, *own, squares, cut, how)
     return result
 
 
-@compiled
-def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, cut: Squares, groups: int,
-             masked: bool, rectified: bool) -> None:  # fmt: skip
-    """The shares from `first` to `last` of all images' squares.
+class Filtering(NamedTuple):
+    """What is filtered, to compiled code.
 
-    masked   whether x counts where `above` is above 0 alone: told as a number, as the kernels' size is, since compiled
-             for each case by itself it would take ten seconds more
+    blocks           of kernels, to a group
+    several          kernels to a block
+    plane, further   numbers from one point to the next, of what is there and of its products' sums
+    masked           whether x counts where `above` is above 0 alone: told as a number, as the kernels' size is, since
+                     compiled for each case by itself it would take ten seconds more
     """
-    if first == last:
-        return
-    blocks, count, maps, several = factors.shape
-    of_an_image = cut.rows * cut.columns
-    # A line more from point to point: those of a square would share the same places in the cache.
-    plane, further = TOGETHER * maps + LANES, TOGETHER * several + LANES
-    points = on_a_line(np.zeros(count * plane + LANES, np.float32))
-    sums = on_a_line(np.empty(count * further + LANES, np.float32))
-    square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
-    given, numbers, result = x.reshape(x.size), factors.reshape(factors.size), y.reshape(y.size)
+
+    groups: int
+    blocks: int
+    points: int
+    maps: int
+    several: int
+    plane: int
+    further: int
+    masked: bool
+    rectified: bool
+
+
+@compiled
+def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, points: Any, sums: Any,
+             square: Any, offsets: Any, all_squares: int, cut: Squares, how: Filtering) -> None:  # fmt: skip
+    """The shares from `first` to `last` of all images' squares."""
+    groups, maps, several, of_an_image = how.groups, how.maps, how.several, cut.rows * cut.columns
     for unit in range(first, last):
         begin = unit * TOGETHER
-        squares = min(TOGETHER, x.shape[0] * of_an_image - begin)
+        squares = min(TOGETHER, all_squares - begin)
         for group in range(groups):
             for each in range(squares):
                 image, square_of_it = divmod(begin + each, of_an_image)
                 row, column = divmod(square_of_it, cut.columns)
-                where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
-                enter(given, above, masked, offsets, count, group * maps, maps, square, points, each * maps, plane)
-            for block in range(group * blocks // groups, (group + 1) * blocks // groups):
-                _multiply(points, plane, count, numbers, block, maps, several, sums, further, squares)
+                where_it_is(offsets, cut.side, cut.pixels, image, row, column)
+                enter(x, above, how.masked, offsets, how.points, group * maps, maps, square, points, each * maps,
+                      how.plane)  # fmt: skip
+            for block in range(group * how.blocks, (group + 1) * how.blocks):
+                _multiply(points, factors, block, sums, squares, how)
                 for each in range(squares):
                     image, square_of_it = divmod(begin + each, of_an_image)
                     row, column = divmod(square_of_it, cut.columns)
-                    where_it_is(offsets, RESULTS, cut.places, image, row, column, y.shape)
+                    where_it_is(offsets, RESULTS, cut.places, image, row, column)
                     for kernel in range(0, several, LANES):
-                        if count < MOST:
-                            results3(sums, each * several + kernel, further, square, 0, LANES)
+                        if how.points < MOST:
+                            results3(sums, each * several + kernel, how.further, square, 0, LANES)
                         else:
-                            results5(sums, each * several + kernel, further, square, 0, LANES)
-                        _leave(square, offsets, bias, block * several + kernel, result, rectified)
+                            results5(sums, each * several + kernel, how.further, square, 0, LANES)
+                        _leave(square, offsets, bias, block * several + kernel, y, how.rectified)
 
 
 @compiled_part
@@ -180,13 +192,13 @@ def enter(x: Any, above: Any, masked: bool, offsets: Any, count: int, map_: int,
 
 
 @compiled_part
-def _multiply(points: Any, plane: int, count: int, factors: Any, block: int, maps: int, several: int, sums: Any,
-              further: int, squares: int) -> None:  # fmt: skip
+def _multiply(points: Any, factors: Any, block: int, sums: Any, squares: int, how: Filtering) -> None:
     """At each point, some squares' maps by a block of kernels."""
-    for point in range(count):
-        factor = (block * count + point) * maps * several
+    maps, several = how.maps, how.several
+    for point in range(how.points):
+        factor = (block * how.points + point) * maps * several
         for each in range(0, squares, ROWS):
-            at, to = point * plane + each * maps, point * further + each * several
+            at, to = point * how.plane + each * maps, point * how.further + each * several
             if several == WIDTHS[0] * LANES:
                 wide_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
             else:

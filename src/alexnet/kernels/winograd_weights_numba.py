@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled, compiled_part
-from alexnet.kernels.cores import on_all_cores
+from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.memory_numba import bare, lines, on_a_line, put, take
+from alexnet.kernels.memory_numba import bare, lines, put, take
 from alexnet.kernels.points import RESULTS, kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
@@ -28,14 +28,25 @@ weights3, weights5 = (separable(kernel_at_points(size).T) for size in SIZES)
 wide_products, narrow_products = (block_of_sums(MAPS, vectors) for vectors in WIDTHS)
 
 
-class Share(NamedTuple):
-    """How sums are shared out: by group, by its maps and by its kernels, into so many parts, and how many kernels are
-    multiplied together; to compiled code."""
+class Sums(NamedTuple):
+    """The sums at each of the `points`, [groups, points, maps, kernels], and how they are shared out; to compiled code.
+
+    of_maps, of_kernels   into so many parts a group's are
+    several               kernels that are multiplied together
+    together, rows        rows of squares that are, and of all images
+    masked                whether gradients count where `above` is above 0 alone
+    """
 
     groups: int
+    points: int
+    maps: int
+    kernels: int
     of_maps: int
     of_kernels: int
     several: int
+    together: int
+    rows: int
+    masked: bool
 
 
 def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups: int) -> tuple[Tensor, Tensor]:
@@ -43,57 +54,55 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     float[K, C / groups, size, size], channels last, and float[K]: the gradients of weights and biases (sections 3.5
     and 5), the same for any number of threads. For what `fits`."""
     x, g = (each.contiguous(memory_format=torch.channels_last) for each in (x, g))
-    images, channels, *sides = x.shape
-    maps, kernels = channels // groups, g.shape[1] // groups
-    cut = squares_of(*sides, size, pad)
-    rows = images * cut.rows
-    together = max(1, round(SQUARES * maps / cut.columns))
-    learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, groups * kernels)
-    above, share = lines(g if y is None else y).reshape(-1), shared_out(groups, maps, kernels)
-    arrays = lines(x), lines(g), above, bare(learnt), bare(tallies)
-    on_all_cores(_grow, share.groups * share.of_maps * share.of_kernels, *arrays, y is not None, cut, share,
-                 min(together, rows))  # fmt: skip
-    found = torch.empty(size, size, maps, groups * kernels)
-    on_all_cores(_from_points, groups * maps, bare(learnt), bare(found))
+    channels, all_kernels = x.shape[1], g.shape[1]
+    maps, kernels = channels // groups, all_kernels // groups
+    cut = squares_of(x.shape, all_kernels, size, pad)
+    rows = len(x) * cut.rows
+    together = min(max(1, round(SQUARES * maps / cut.columns)), rows)
+    learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, all_kernels)
+    of_maps, of_kernels = shared_out(groups, maps, kernels)
+    several, masked = LANES * vectors_of(kernels), y is not None
+    how = Sums(groups, cut.side**2, maps, kernels, of_maps, of_kernels, several, together, rows, masked)
+    arrays = lines(x), lines(g), lines(g if y is None else y), bare(learnt.view(-1)), bare(tallies.view(-1))
+    room = together * cut.columns
+    square, offsets = Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
+    points, spread = (Scratch(how.points * (room * each + LANES), np.float32) for each in (maps, kernels))
+    on_all_cores(_grow, groups * of_maps * of_kernels, *arrays, square, offsets, points, spread, cut, how)
+    found = torch.empty(size, size, maps, all_kernels)
+    on_all_cores(_from_points, channels, bare(learnt.view(-1)), bare(found.view(-1)), *learnt.shape)
     of_biases = torch.from_numpy(bare(tallies).sum(0))
     of_weights = found.permute(3, 2, 0, 1).to(x.dtype, memory_format=torch.channels_last)
     return of_weights, of_biases.to(x.dtype)
 
 
-def shared_out(groups: int, maps: int, kernels: int) -> Share:
-    """A part for each thread at least, if there are so many: what has most blocks left is halved."""
+def shared_out(groups: int, maps: int, kernels: int) -> tuple[int, int]:
+    """Into how many parts the maps of a group go, and its kernels: one for each thread at least, if there are so many.
+    What has most blocks left is halved."""
     of_maps, of_kernels, several = 1, 1, LANES * vectors_of(kernels)
     while groups * of_maps * of_kernels < torch.get_num_threads():
         left = maps // LANES // of_maps, kernels // several // of_kernels
         if max(left) < 2:
             break
         of_maps, of_kernels = (2 * of_maps, of_kernels) if left[0] > left[1] else (of_maps, 2 * of_kernels)
-    return Share(groups, of_maps, of_kernels, several)
+    return of_maps, of_kernels
 
 
 @compiled
-def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallies: Any, masked: bool, cut: Squares,
-          share: Share, together: int) -> None:  # fmt: skip
-    """The parts from `first` to `last` of the sums over all squares, so many rows of squares `together`."""
-    if first == last:
-        return
-    (_, count, maps, kernels), rows, several = learnt.shape, tallies.shape[0], share.several
-    square, offsets = on_a_line(np.empty((MOST + 1) * LANES, np.float32)), np.empty(MOST, np.int64)
-    room = together * cut.columns
-    points = on_a_line(np.empty(count * (room * maps + LANES) + LANES, np.float32))
-    spread = on_a_line(np.empty(count * (room * kernels + LANES) + LANES, np.float32))
+def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallies: Any, square: Any, offsets: Any,
+          points: Any, spread: Any, cut: Squares, how: Sums) -> None:  # fmt: skip
+    """The parts from `first` to `last` of the sums over all squares."""
+    room = how.together * cut.columns
     for part in range(first, last):
-        group, within = divmod(part, share.of_maps * share.of_kernels)
-        map_, own = _part(maps // LANES, within // share.of_kernels, share.of_maps, LANES)
-        kernel, wide = _part(kernels // several, within % share.of_kernels, share.of_kernels, several)
+        group, within = divmod(part, how.of_maps * how.of_kernels)
+        map_, own = _part(how.maps // LANES, within // how.of_kernels, how.of_maps, LANES)
+        kernel, wide = _part(how.kernels // how.several, within % how.of_kernels, how.of_kernels, how.several)
         plane, further = room * own + LANES, room * wide + LANES
-        for begin in range(0, rows, together):
-            here = min(together, rows - begin)
-            _enter_x(x, group * maps + map_, own, begin, here, cut, square, offsets, points, plane)
-            _enter_g(g, above, masked, group * kernels + kernel, wide, begin, here, cut, square, offsets, spread,
-                     further, tallies, map_ == 0)  # fmt: skip
-            _sum(points, plane, own, spread, further, wide, several, here * cut.columns, learnt, group, map_,
-                 kernel)  # fmt: skip
+        for begin in range(0, how.rows, how.together):
+            here = min(how.together, how.rows - begin)
+            _enter_x(x, group * how.maps + map_, own, begin, here, cut, square, offsets, points, plane)
+            _enter_g(g, above, how.masked, group * how.kernels + kernel, wide, begin, here, cut, square, offsets,
+                     spread, further, tallies, map_ == 0)  # fmt: skip
+            _sum(points, plane, own, spread, further, wide, here * cut.columns, learnt, group, map_, kernel, how)
 
 
 @compiled_part
@@ -107,12 +116,11 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, cut: Squares, square: Any, offsets: Any,
              points: Any, plane: int) -> None:  # fmt: skip
     """Some rows of squares, of their maps from `map_` on `own`, to the points."""
-    given, count = x.reshape(x.size), cut.side * cut.side
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         image, row = divmod(begin + row, cut.rows)
-        where_it_is(offsets, cut.side, cut.pixels, image, row, column, x.shape)
-        enter(given, given, False, offsets, count, map_, own, square, points, each * own, plane)
+        where_it_is(offsets, cut.side, cut.pixels, image, row, column)
+        enter(x, x, False, offsets, cut.side * cut.side, map_, own, square, points, each * own, plane)
 
 
 @compiled_part
@@ -120,17 +128,16 @@ def _enter_g(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: in
              square: Any, offsets: Any, spread: Any, further: int, tallies: Any, tallied: bool) -> None:  # fmt: skip
     """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
     `tallied`."""
-    given, tally, count = g.reshape(g.size), tallies.reshape(tallies.size), RESULTS * RESULTS
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         line = begin + row
         image, row = divmod(line, cut.rows)
-        where_it_is(offsets, RESULTS, cut.places, image, row, column, g.shape)
+        where_it_is(offsets, RESULTS, cut.places, image, row, column)
         for i in range(0, wide, LANES):
-            total = gather(given, above, masked, offsets, count, kernel + i, square)
+            total = gather(g, above, masked, offsets, RESULTS * RESULTS, kernel + i, square)
             if tallied:
-                at = line * tallies.shape[1] + kernel + i
-                put(tally, at, None, take(tally, at) + total)
+                at = line * cut.places.number + kernel + i
+                put(tallies, at, None, take(tallies, at) + total)
             if cut.side * cut.side < MOST:
                 gradients3(square, 0, LANES, spread, each * wide + i, further)
             else:
@@ -138,32 +145,29 @@ def _enter_g(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: in
 
 
 @compiled_part
-def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int, several: int, squares: int,
-         learnt: Any, group: int, map_: int, kernel: int) -> None:  # fmt: skip
+def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int, squares: int, sums: Any, group: int,
+         map_: int, kernel: int, how: Sums) -> None:  # fmt: skip
     """At each point, the sums of some maps and kernels grow by what these squares add."""
-    _, count, maps, kernels = learnt.shape
-    sums = learnt.reshape(learnt.size)
-    for point in range(count):
-        for i in range(0, wide, several):
+    for point in range(how.points):
+        for i in range(0, wide, how.several):
             for j in range(0, own, MAPS):
-                to = ((group * count + point) * maps + map_ + j) * kernels + kernel + i
+                to = ((group * how.points + point) * how.maps + map_ + j) * how.kernels + kernel + i
                 at, first = point * plane + j, point * further + i
-                if several == WIDTHS[0] * LANES:
-                    wide_products(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
+                if how.several == WIDTHS[0] * LANES:
+                    wide_products(points, at, 1, own, spread, first, wide, squares, sums, to, how.kernels, True)
                 else:
-                    narrow_products(points, at, 1, own, spread, first, wide, squares, sums, to, kernels, True)
+                    narrow_products(points, at, 1, own, spread, first, wide, squares, sums, to, how.kernels, True)
 
 
 @compiled
-def _from_points(first: int, last: int, learnt: Any, found: Any) -> None:
+def _from_points(first: int, last: int, sums: Any, found: Any, groups: int, points: int, maps: int,
+                 kernels: int) -> None:  # fmt: skip
     """The groups' maps from `first` to `last`, from the points."""
-    groups, count, maps, kernels = learnt.shape
-    sums, into = learnt.reshape(learnt.size), found.reshape(found.size)
     for each in range(first, last):
         group, map_ = divmod(each, maps)
         for kernel in range(0, kernels, LANES):
-            at, to = (group * count * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
-            if count < MOST:
-                weights3(sums, at, maps * kernels, into, to, maps * groups * kernels)
+            at, to = (group * points * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
+            if points < MOST:
+                weights3(sums, at, maps * kernels, found, to, maps * groups * kernels)
             else:
-                weights5(sums, at, maps * kernels, into, to, maps * groups * kernels)
+                weights5(sums, at, maps * kernels, found, to, maps * groups * kernels)
