@@ -41,7 +41,7 @@ class Following(NamedTuple):
         return self.pool[0] == 1 and not self.last
 
     def __call__(self, x: Tensor) -> Tensor:
-        """float[N, C, H, W] -> float[N, C, H', W'], channels last.
+        """float[N, C, H, W] -> float[N, C, H', W'], channels last; where nothing is normalized or pooled, as it lay.
 
         Raises ValueError when there are no images, or windows have no place (PyTorch's own way: RuntimeError).
         """

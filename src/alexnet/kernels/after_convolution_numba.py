@@ -54,14 +54,16 @@ class Sides(NamedTuple):
 def forward(parts: Sequence[Tensor], _: None, outs: Sequence[Tensor], winners: Tensor, what: "Following") -> None:
     """Fill the one output and `winners` of the one part; all channels last."""
     (x,), (out,) = parts, outs
-    (images, maps, height, width), kind, across = x.shape, WIDE[x.dtype], _across(x, what)
-    line, v, flat = width * maps, Scratch(room(across), kind), (lines(x), lines(out))
+    (images, maps, height, width), across = x.shape, _across(x, what)
+    line, any_window, flat = width * maps, _any_window(what), (lines(x), lines(out))
+    v = Scratch(room(across) if any_window else 0, WIDE[x.dtype], zeros=True)
     if what.unpooled:
-        on_all_cores(_normalize, images * height, *flat, v, line, across, *_variant(what)[:1])
+        on_all_cores(_normalize, images * height, *flat, v, line, across, any_window)
         return
-    pool, sides = _pool_of(x, what), Sides(height, width, *out.shape[2:])
-    ring = Scratch(pool.size * (line + LANES), kind)
-    on_all_cores(_forward, images, *flat, bare(winners.view(-1)), ring, v, sides, pool, across, *_variant(what))
+    pool, sides = _pool_of(maps, what, across.norm), Sides(height, width, *out.shape[2:])
+    ring = Scratch(pool.size * (line + LANES), v.kind)
+    arrays = *flat, bare(winners.view(-1)), ring, v
+    on_all_cores(_forward, images, *arrays, sides, pool, across, any_window, what.norm[1] > 0 or None)
 
 
 def backward(
@@ -74,19 +76,19 @@ def backward(
 ) -> None:
     """Fill the part's gradient; all channels last."""
     (x,), (g,), (gradient,) = parts, gs, gradients
-    (images, maps, height, width), kind, across = x.shape, WIDE[x.dtype], _across(x, what)
-    line, apart, flat = width * maps, Scratch(room(across), kind), (lines(x), lines(g), lines(gradient))
-    down = Scratch(line + LANES, kind)
+    (images, maps, height, width), across = x.shape, _across(x, what)
+    line, any_window, flat = width * maps, _any_window(what), (lines(x), lines(g), lines(gradient))
+    apart = Scratch(room(across) if any_window else 0, WIDE[x.dtype], zeros=True)
+    down = Scratch(line + LANES, apart.kind)
     if what.unpooled:
-        on_all_cores(_normalize_back, images * height, *flat, down, apart, apart, line, across, *_variant(what)[:1])
+        on_all_cores(_normalize_back, images * height, *flat, down, apart, apart, line, across, any_window)
         return
-    pool, sides = _pool_of(x, what), Sides(height, width, *g.shape[2:])
+    pool, sides = _pool_of(maps, what, across.norm), Sides(height, width, *g.shape[2:])
     arrays = *flat, bare(winners.view(-1)), down, apart, apart
-    on_all_cores(_backward, images, *arrays, sides, pool, across, *_variant(what))
+    on_all_cores(_backward, images, *arrays, sides, pool, across, any_window, what.norm[1] > 0 or None)
 
 
-def _pool_of(x: Tensor, what: "Following") -> Pool:
-    maps, norm = x.shape[1], norm_of(x, *what.norm[2:])
+def _pool_of(maps: int, what: "Following", norm: Norm) -> Pool:
     return Pool(*what.pool, maps, maps if maps % LANES else None, *_rectifier(norm, what.last), norm.zero)
 
 
@@ -96,11 +98,9 @@ def _across(x: Tensor, what: "Following") -> Across:
     return Across(norm, n, share, share if share % LANES else None, *_rectifier(norm, what.rectified))
 
 
-def _variant(what: "Following") -> tuple[bool | None, bool | None]:
-    """Code is compiled for each of these being None or not: whether the window is another than the paper's, and whether
-    anything is normalized."""
-    n = what.norm[1]
-    return n not in (0, 5) or None, n > 0 or None
+def _any_window(what: "Following") -> bool | None:
+    """Code is compiled for this being None or not: whether the window is another than the paper's."""
+    return what.norm[1] not in (0, 5) or None
 
 
 def _rectifier(norm: Norm, there: bool) -> tuple[Any, Any]:

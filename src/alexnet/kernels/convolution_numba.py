@@ -118,7 +118,7 @@ def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int)
 def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: int, size: int, pad: int, groups: int,
              rectified: bool) -> Tensor:  # fmt: skip
     """The convolution of x, where y is above 0 if it is there, with kernels that have been laid out."""
-    x = x.contiguous(memory_format=torch.channels_last)
+    x, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, x if y is None else y))
     images, channels, height, width = x.shape
     rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
     result = torch.empty((images, len(bias), rows, columns), dtype=x.dtype, memory_format=torch.channels_last)
@@ -126,8 +126,8 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: i
     in_pairs, of_a_tile = columns <= TILE, pixels_of_a_tile(columns)
     share = -(-images // 2) if in_pairs else images
     together, room = TOGETHER if in_pairs else 1, groups * laid.planes * laid.size
-    numbers, sums = Scratch(together * room + DEPTH, np.uint16), Scratch(2 * SUMS + TILE, np.float32)
-    arrays = lines(x), None if y is None else lines(y), bare(factors), bare(bias), lines(result), numbers, sums
+    numbers, sums = Scratch(together * room + DEPTH, np.uint16, zeros=True), Scratch(2 * SUMS + TILE, np.float32)
+    arrays = lines(x), None if y is None else lines(above), bare(factors), bare(bias), lines(result), numbers, sums
     cut = Cut(images, channels, height, width, rows, columns, len(bias), groups, together, 1 + in_pairs, of_a_tile)
     on_all_cores(_forward, share, *arrays, offsets, tile_shapes(of_a_tile), laid, cut, rectified or None)
     return result

@@ -21,16 +21,18 @@ _Body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 class Scratch(NamedTuple):
-    """Numbers that a thread has for itself while it works: to the kernel an array of them, zeros."""
+    """Numbers that a thread has for itself while it works: to the kernel an array of them, at the beginning `zeros`, or
+    whatever was there."""
 
     length: int
     kind: Any
+    zeros: bool = False
 
     def array(self) -> NDArray[Any]:
         """It begins with a line of the cache: what is taken line by line costs twice where it lies across."""
         size = np.dtype(self.kind).itemsize
-        whole = np.zeros(self.length + LINE // size, self.kind)
-        begin = -whole.ctypes.data % LINE // size
+        whole = (np.zeros if self.zeros else np.empty)(self.length + LINE // size, self.kind)
+        begin = -whole.__array_interface__["data"][0] % LINE // size
         return whole[begin : begin + self.length]
 
 
@@ -39,7 +41,7 @@ def on_all_cores(kernel: Callable[..., None], count: int, *arguments: Any) -> No
 
     What a kernel does for one number must not depend on the others: then the result is the same for any threads.
     """
-    none = (each._replace(length=0).array() if isinstance(each, Scratch) else each for each in arguments)
+    none = (np.empty(0, each.kind) if isinstance(each, Scratch) else each for each in arguments)
     kernel(0, 0, *none)  # compiled here, if it has to be
     threads, openmp = min(torch.get_num_threads(), count), _openmp()
 

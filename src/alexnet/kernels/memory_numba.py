@@ -145,6 +145,10 @@ def take(_: Any, array: Any, index: Any, left: Any = None) -> Any:
 
 
 def _store(past: bool) -> Any:
+    """`(array, index, left, lanes)`: narrowed, and no more than `left`. Past the caches, if that is asked for, where
+    they are whole lines of them: nobody waits for what was there before. For what is not needed soon, in an array that
+    begins with a line, as PyTorch's do; `settled` follows before others look."""
+
     def typed(_: Any, array: Any, index: Any, left: Any, lanes: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             place, near = _place(context, builder, array, given[0], given[1], True), _bytes(array)
@@ -172,9 +176,6 @@ def _enough(left: Any) -> bool:
     return isinstance(left, types.NoneType)
 
 
-# (array, index, left, lanes), the other way: narrowed, and no more than `left`. The second goes past the caches where
-# what is put is a whole line of them: nobody waits for what was there before. For what is not needed soon, in an array
-# that begins with a line, as PyTorch's do; `settled` follows before others look.
 put, put_past = _store(False), _store(True)
 
 

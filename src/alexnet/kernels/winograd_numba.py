@@ -114,14 +114,14 @@ def _kernels(first: int, last: int, weight: Any, result: Any, kernels: int, poin
 def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: int, pad: int, groups: int,
              rectified: bool) -> Tensor:  # fmt: skip
     """The convolution of x, where y is above 0 if it is there, with kernels at their points."""
-    x = x.contiguous(memory_format=torch.channels_last)
+    x, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, x if y is None else y))
     cut = squares_of(x.shape, len(bias), size, pad)
     shape = len(x), len(bias), cut.places.height, cut.places.width
     result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     squares, (blocks, points, maps, several) = len(x) * cut.rows * cut.columns, factors.shape
     # A line more from point to point: those of a square would share the same places in the cache.
     plane, further = TOGETHER * maps + LANES, TOGETHER * several + LANES
-    arrays = lines(x), lines(x if y is None else y), bare(factors.view(-1)), bare(bias), lines(result)
+    arrays = lines(x), lines(above), bare(factors.view(-1)), bare(bias), lines(result)
     at_points, sums = Scratch(points * plane, np.float32), Scratch(points * further, np.float32)
     own = at_points, sums, Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
     how = Filtering(groups, blocks // groups, points, maps, several, plane, further, y is not None, rectified)

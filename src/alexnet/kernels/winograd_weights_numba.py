@@ -37,7 +37,6 @@ class Sums(NamedTuple):
     masked                whether gradients count where `above` is above 0 alone
     """
 
-    groups: int
     points: int
     maps: int
     kernels: int
@@ -53,7 +52,7 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     """float[N, C, H, W], float[N, K, H', W'], and the output if a rectifier is behind it ->
     float[K, C / groups, size, size], channels last, and float[K]: the gradients of weights and biases (sections 3.5
     and 5), the same for any number of threads. For what `fits`."""
-    x, g = (each.contiguous(memory_format=torch.channels_last) for each in (x, g))
+    x, g, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, g, g if y is None else y))
     channels, all_kernels = x.shape[1], g.shape[1]
     maps, kernels = channels // groups, all_kernels // groups
     cut = squares_of(x.shape, all_kernels, size, pad)
@@ -62,11 +61,12 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, all_kernels)
     of_maps, of_kernels = shared_out(groups, maps, kernels)
     several, masked = LANES * vectors_of(kernels), y is not None
-    how = Sums(groups, cut.side**2, maps, kernels, of_maps, of_kernels, several, together, rows, masked)
-    arrays = lines(x), lines(g), lines(g if y is None else y), bare(learnt.view(-1)), bare(tallies.view(-1))
-    room = together * cut.columns
+    how = Sums(cut.side**2, maps, kernels, of_maps, of_kernels, several, together, rows, masked)
+    arrays = lines(x), lines(g), lines(above), bare(learnt.view(-1)), bare(tallies.view(-1))
+    # Of the largest part.
+    own, wide = -(-(maps // LANES) // of_maps) * LANES, -(-(kernels // several) // of_kernels) * several
     square, offsets = Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
-    points, spread = (Scratch(how.points * (room * each + LANES), np.float32) for each in (maps, kernels))
+    points, spread = (Scratch(how.points * (together * cut.columns * each + LANES), np.float32) for each in (own, wide))
     on_all_cores(_grow, groups * of_maps * of_kernels, *arrays, square, offsets, points, spread, cut, how)
     found = torch.empty(size, size, maps, all_kernels)
     on_all_cores(_from_points, channels, bare(learnt.view(-1)), bare(found.view(-1)), *learnt.shape)
@@ -99,9 +99,9 @@ def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallie
         plane, further = room * own + LANES, room * wide + LANES
         for begin in range(0, how.rows, how.together):
             here = min(how.together, how.rows - begin)
-            _enter_x(x, group * how.maps + map_, own, begin, here, cut, square, offsets, points, plane)
-            _enter_g(g, above, how.masked, group * how.kernels + kernel, wide, begin, here, cut, square, offsets,
-                     spread, further, tallies, map_ == 0)  # fmt: skip
+            _enter_x(x, group * how.maps + map_, own, begin, here, square, offsets, points, plane, cut, how)
+            _enter_g(g, above, group * how.kernels + kernel, wide, begin, here, square, offsets, spread, further,
+                     tallies, map_ == 0, cut, how)  # fmt: skip
             _sum(points, plane, own, spread, further, wide, here * cut.columns, learnt, group, map_, kernel, how)
 
 
@@ -113,19 +113,19 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 
 
 @compiled_part
-def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, cut: Squares, square: Any, offsets: Any,
-             points: Any, plane: int) -> None:  # fmt: skip
+def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, square: Any, offsets: Any, points: Any, plane: int,
+             cut: Squares, how: Sums) -> None:  # fmt: skip
     """Some rows of squares, of their maps from `map_` on `own`, to the points."""
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         image, row = divmod(begin + row, cut.rows)
         where_it_is(offsets, cut.side, cut.pixels, image, row, column)
-        enter(x, x, False, offsets, cut.side * cut.side, map_, own, square, points, each * own, plane)
+        enter(x, x, False, offsets, how.points, map_, own, square, points, each * own, plane)
 
 
 @compiled_part
-def _enter_g(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: int, here: int, cut: Squares,
-             square: Any, offsets: Any, spread: Any, further: int, tallies: Any, tallied: bool) -> None:  # fmt: skip
+def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, square: Any, offsets: Any, spread: Any,
+             further: int, tallies: Any, tallied: bool, cut: Squares, how: Sums) -> None:  # fmt: skip
     """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
     `tallied`."""
     for each in range(here * cut.columns):
@@ -134,11 +134,11 @@ def _enter_g(g: Any, above: Any, masked: bool, kernel: int, wide: int, begin: in
         image, row = divmod(line, cut.rows)
         where_it_is(offsets, RESULTS, cut.places, image, row, column)
         for i in range(0, wide, LANES):
-            total = gather(g, above, masked, offsets, RESULTS * RESULTS, kernel + i, square)
+            total = gather(g, above, how.masked, offsets, RESULTS * RESULTS, kernel + i, square)
             if tallied:
                 at = line * cut.places.number + kernel + i
                 put(tallies, at, None, take(tallies, at) + total)
-            if cut.side * cut.side < MOST:
+            if how.points < MOST:
                 gradients3(square, 0, LANES, spread, each * wide + i, further)
             else:
                 gradients5(square, 0, LANES, spread, each * wide + i, further)

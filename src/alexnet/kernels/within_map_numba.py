@@ -52,7 +52,7 @@ def _rows(x: Tensor, reach: int) -> tuple[Rows, Scratch, Scratch]:
     _, maps, height, width = x.shape
     line, gap, kind = width * maps, reach * maps, WIDE[x.dtype]
     how = Rows(height, line, line if line % LANES else None, maps, reach, gap, line + 2 * gap + LANES)
-    return how, Scratch((2 * reach + 1) * how.length, kind), Scratch(how.length, kind)
+    return how, Scratch((2 * reach + 1) * how.length, kind, zeros=True), Scratch(how.length, kind, zeros=True)
 
 
 @compiled_part
