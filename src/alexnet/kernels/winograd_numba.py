@@ -34,6 +34,27 @@ kernel3, kernel5 = (separable(kernel_at_points(size)) for size in SIZES)
 wide_sums, narrow_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
 
 
+class Filtering(NamedTuple):
+    """What is filtered, to compiled code.
+
+    blocks           of kernels, to a group
+    several          kernels to a block
+    plane, further   numbers from one point to the next, of what is there and of its products' sums
+    masked           whether x counts where `above` is above 0 alone: told as a number, as the kernels' size is, since
+                     each case would be compiled by itself
+    """
+
+    groups: int
+    blocks: int
+    points: int
+    maps: int
+    several: int
+    plane: int
+    further: int
+    masked: bool
+    rectified: bool
+
+
 def vectors_of(kernels: int) -> int:
     """How many vectors of them are multiplied together; 0: they are not so many that it fits."""
     return next((vectors for vectors in WIDTHS if kernels % (LANES * vectors) == 0), 0)
@@ -127,27 +148,6 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     how = Filtering(groups, blocks // groups, points, maps, several, plane, further, y is not None, rectified)
     on_all_cores(_forward, -(-squares // TOGETHER), *arrays, *own, squares, cut, how)
     return result
-
-
-class Filtering(NamedTuple):
-    """What is filtered, to compiled code.
-
-    blocks           of kernels, to a group
-    several          kernels to a block
-    plane, further   numbers from one point to the next, of what is there and of its products' sums
-    masked           whether x counts where `above` is above 0 alone: told as a number, as the kernels' size is, since
-                     compiled for each case by itself it would take ten seconds more
-    """
-
-    groups: int
-    blocks: int
-    points: int
-    maps: int
-    several: int
-    plane: int
-    further: int
-    masked: bool
-    rectified: bool
 
 
 @compiled
