@@ -91,7 +91,8 @@ for count, kernels, height, width, size, pad, groups in SHAPES if there_are_tile
     y = convolution_numba.forward(x, weight, bias, pad, groups, True)
     if convolution_numba.fits_back(weight, pad):
         convolution_numba.backward(y, y, weight, pad, groups)
-for count, kernels, height, width, size, pad, groups in (*SHAPES, (32, 64, 2, 30, 3, 2, 1), (96, 96, 1, 1, 5, 4, 3)):
+MORE = (32, 64, 2, 30, 3, 2, 1), (96, 96, 1, 1, 5, 4, 3), (16, 144, 3, 4, 3, 1, 1)
+for count, kernels, height, width, size, pad, groups in (*SHAPES, *MORE):
     for images in (3, 9):
         x, bias = maps(images, count, height, width, kind=torch.float32), torch.ones(kernels)
         weight = maps(kernels, count // groups, size, size, kind=torch.float32)
@@ -99,7 +100,9 @@ for count, kernels, height, width, size, pad, groups in (*SHAPES, (32, 64, 2, 30
         y = winograd_numba.forward(x, weight, bias, pad, groups, True)
         if winograd_numba.fits_back(weight, pad):
             winograd_numba.backward(y, y, weight, pad, groups)
-        winograd_weights_numba.weights(x, y, y, size, pad, groups)
+        for threads in (1, 2, 8):  # into more parts, of which some are larger
+            torch.set_num_threads(threads)
+            winograd_weights_numba.weights(x, y, y, size, pad, groups)
 print("within")
 """
 
