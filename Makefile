@@ -16,7 +16,7 @@ first-run: .venv/can-run ## install, train AlexNet on the built-in digits, judge
 
 .PHONY: test
 test: .venv/can-test check ## style, types and tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: check
 check: .venv/can-test ## style and types

@@ -20,6 +20,7 @@ from alexnet.network.towers import Towers
 from alexnet.runtime.tensor_file import Stream
 
 PRELOADED = ["alexnet.training.train", "alexnet.runtime.pulse", "alexnet.command_line.train"]
+PRELOADED += ["torch._dynamo"]  # DDP imports it, and with it a second's worth of others
 LIMIT = float(os.environ.get("ALEXNET_TEST_LIMIT", "300"))  # seconds: a hang is a failure, not a pause
 
 context = get_context("forkserver")

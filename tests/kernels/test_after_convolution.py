@@ -25,7 +25,7 @@ EVERY = {
     "9 maps, no pooling": Following(True, (1, 9, 1.0, 0.001 / 9, 0.75)),
     "a rectifier behind, no pooling": Following(norm=CAFFE, last=True),
     "an even window, another power": Following(True, (2, 4, 1.0, 0.3, 0.5), (2, 1)),
-    "a window wider than the tower": Following(False, (2, 30, 2.0, 0.01, 1.0), (3, 3), last=True),
+    "a window wider than the tower": Following(False, (2, 20, 2.0, 0.01, 1.0), (3, 3), last=True),
 }
 each = pytest.mark.parametrize("what", EVERY.values(), ids=EVERY.keys())
 

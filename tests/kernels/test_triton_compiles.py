@@ -19,7 +19,7 @@ from alexnet.kernels.after_convolution import Following
 TYPES = {"winners": "*u8", "seed": "*i64", "bound": "i64", "patches": "*u8", "corners": "*i64", "mirrored": "*i1"}
 TYPES |= dict.fromkeys(("shared", "sums", "shifts", "mean"), "*fp32")
 TYPES |= dict.fromkeys(("k", "alpha", "beta", "scale", "factor"), "fp32")
-WHOLE = "count columns height width rows top left units tiles high wide x_maps out_maps g_maps maps"
+WHOLE = "run count columns height width rows top left units tiles high wide x_maps out_maps g_maps maps"
 TYPES |= dict.fromkeys((*WHOLE.split(), "before", "side", "mean_side", "start"), "i32")
 paper, last = Following(True, (2, 5, 2.0, 1e-4, 0.75), (3, 2)), Following(pool=(3, 2), last=True)
 kernels = [(dropout_triton._drop, {"tile": 1024}), (update_rule_triton._move, {"tile": 1024, "copied": True})]

@@ -97,6 +97,9 @@ def test_some_layers_of_these_runs_pass_factors_and_some_gradients(recipe):
     assert [row.layer.name for row in table.table() if by_factors(row, recipe.learning.batch)] == ["fc6", "fc7"]
 
 
+of_the_runs = pytest.mark.xdist_group("runs")  # in one process, which makes them once
+
+
 @pytest.fixture(scope="module")
 def runs(recipe, four_classes, tmp_path_factory):
     """Of each layout an undisturbed run, and one that was stopped after STOP steps."""
@@ -146,11 +149,13 @@ def compare(one, other):
     assert saved[0].state["errors"] == saved[1].state["errors"]
 
 
+@of_the_runs
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "one"])
 def test_every_layout_learns_what_one_process_does(runs, layout):
     compare(runs["one"][0], runs[layout][0])
 
 
+@of_the_runs
 @pytest.mark.parametrize("later", LAYOUTS)
 @pytest.mark.parametrize("earlier", LAYOUTS)
 def test_what_one_layout_saved_another_goes_on_with(runs, recipe, four_classes, tmp_path, earlier, later):
@@ -161,6 +166,7 @@ def test_what_one_layout_saved_another_goes_on_with(runs, recipe, four_classes, 
     assert same_bits == (earlier == later), "to the bit within a layout, in another order across"
 
 
+@of_the_runs
 @pytest.mark.parametrize("share", [0.001, 0.4, 0.999])
 @pytest.mark.parametrize("layout", ["two towers", "two by two"])
 def test_a_disk_that_is_full_halfway_keeps_no_rank_waiting(runs, recipe, four_classes, tmp_path, layout, share):
@@ -197,6 +203,7 @@ def test_what_goes_wrong_between_the_ranks_in_a_save_ends_all_with_its_own_error
     assert other.startswith("ended with rank 0 (on ") and other.endswith("): RuntimeError('no memory')")
 
 
+@of_the_runs
 def test_what_float64_saved_float32_goes_on_with(runs, recipe, four_classes, tmp_path):
     path = shutil.copytree(runs["one"][1], tmp_path / "run")
     float32 = Machine(torch.device("cpu"), torch.float32, "for comparison")
@@ -208,6 +215,7 @@ def test_what_float64_saved_float32_goes_on_with(runs, recipe, four_classes, tmp
         assert float((tensor - saved.weights[name]).norm() / tensor.norm()) < 1e-2
 
 
+@of_the_runs
 @pytest.mark.parametrize("layout", ["one", "two shares", "two by two"])
 def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, four_classes, tmp_path, layout):
     """Portions of 4 of 39 images, or of a share of them, the last one smaller."""
@@ -216,6 +224,7 @@ def test_a_batch_in_portions_learns_what_the_whole_batch_does(runs, recipe, four
     assert differing(left(runs[layout][0]), left(path)) != [], "added up in another order"
 
 
+@of_the_runs
 @pytest.mark.parametrize("portion", ["0", "4"])
 @pytest.mark.parametrize("layout", HYBRIDS)
 def test_a_hybrid_learns_the_same_and_any_layout_goes_on_with_it(runs, recipe, four_classes, tmp_path, layout, portion):

@@ -1,8 +1,8 @@
 """What follows a convolution, on an NVIDIA GPU: each activity is read once, or as often as its windows overlap.
 
-Backward, a thread has all pixels that a window begins with, so that it reads no window twice. Without a pooling it has
-a few pixels, which are all on their way before the first is computed. Triton's interpreter runs the same code on a
-processor, for the tests.
+Forward, a thread goes down a column of windows and computes once what two of them share. Backward, it has all pixels
+that a window begins with, so that it reads no window twice. Without a pooling it has a few pixels, which are all on
+their way before the first is computed. Triton's interpreter runs the same code on a processor, for the tests.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from torch import Tensor
 from alexnet.kernels.lanes_triton import (
     activity,
     constants_of,
+    first_largest,
     largest,
     maps_of,
     normalized,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = 2048  # of a backward with biases, at most: each leaves its part of their gradient
 SEVERAL = 4  # pixels of a thread where nothing is pooled
+RUN = 7  # windows of a thread, at most
 NOBODY = tl.constexpr(255)  # in place of a winner where the rectifier behind the pooling let nothing through
 
 
@@ -40,13 +42,15 @@ def forward(
     parts: Sequence[Tensor], bias: Tensor | None, outs: Sequence[Tensor], winners: Tensor, what: "Following"
 ) -> None:
     """Fill `outs` and `winners`, uint8[N, H', W', C]; all in one part or one for each tower, channels last."""
-    pooled, units = what.pool[0] > 1, outs[0].shape[0] * outs[0].shape[2:].numel()
-    sides = (*parts[0].shape[2:], *outs[0].shape[2:]) if pooled else ()
+    pooled, (images, _, rows, columns) = what.pool[0] > 1, outs[0].shape
+    run = triton.cdiv(rows, triton.cdiv(rows, RUN)) if pooled else 1
+    units = images * triton.cdiv(rows, run) * columns
+    given = (run, *parts[0].shape[2:], rows, columns) if pooled else ()
     for ours, (x, out) in _towers(what, parts, outs):
         constants = _constants(what, x.shape[1], bias)
         grid = (triton.cdiv(units, constants["tile"] * (1 if pooled else SEVERAL)),)
         (_pooled if pooled else _followed)[grid](
-            x, x if bias is None else bias[ours], out, _of(winners, ours), units, *sides, *_pitches(parts, outs),
+            x, x if bias is None else bias[ours], out, _of(winners, ours), units, *given, *_pitches(parts, outs),
             *what.norm[2:], **constants, num_warps=1, enable_fp_fusion=True,
         )  # fmt: skip
 
@@ -133,33 +137,63 @@ def _followed(x, bias, out, winners, units, x_maps, out_maps, maps, k, alpha, be
 
 
 @triton.jit
-def _pooled(x, bias, out, winners, units, height, width, rows, columns, x_maps, out_maps, maps, k, alpha, beta,
+def _pooled(x, bias, out, winners, units, run, height, width, rows, columns, x_maps, out_maps, maps, k, alpha, beta,
             size: tl.constexpr, stride: tl.constexpr, share: tl.constexpr, groups: tl.constexpr, lanes: tl.constexpr,
             tile: tl.constexpr, below: tl.constexpr, above: tl.constexpr, norm: tl.constexpr, roots: tl.constexpr,
             biased: tl.constexpr, rectified: tl.constexpr, last: tl.constexpr):  # fmt: skip
+    """A thread has `run` windows of a column, one below the other: it computes once the rows that two of them share."""
     place, group, laid, lane = threads(groups, lanes)
     unit = tl.program_id(0) * tile + place
     map_, there = maps_of(group, laid & (unit < units), share)
-    image, row, column = unit // (rows * columns), unit // columns % rows, unit % columns
-    first = (image.to(tl.int64) * height + row * stride) * width + column * stride
-    source = x + first[:, None] * x_maps + map_
-    best = tl.full((lanes, 8), float("-inf"), tl.float32)
-    winner = tl.zeros((lanes, 8), tl.int32)
-    for code in range(size * size):
-        down, right = code // size, code % size
-        inside = there & ((row * stride + down < height) & (column * stride + right < width))[:, None]
-        v = activity(tl.load(source + (down * width + right) * x_maps, inside, 0.0), bias, map_, there, biased,
-                     rectified)  # fmt: skip
+    runs = (rows + run - 1) // run
+    image, row, column = (unit // (runs * columns)).to(tl.int64), unit // columns % runs * run, unit % columns
+    source = x + (image * height * width)[:, None] * x_maps + map_
+    at = ((image * rows + row) * columns + column)[:, None]
+    best, winner = tl.full((lanes, 8), float("-inf"), tl.float32), tl.zeros((lanes, 8), tl.int32)
+    nothing, nobody = best, winner
+    for down in tl.static_range(size - stride):
+        v, place = _row(source, bias, row, column, down, map_, there, lane, group, height, width, x_maps, k, alpha,
+                        beta, size, stride, groups, lanes, below, above, norm, roots, biased, rectified)  # fmt: skip
+        best, winner = first_largest(best, winner, v, place)
+    for _ in range(run):
+        shared, shared_winner = nothing, nobody
+        for down in tl.static_range(size - stride, size):
+            v, place = _row(source, bias, row, column, down, map_, there, lane, group, height, width, x_maps, k, alpha,
+                            beta, size, stride, groups, lanes, below, above, norm, roots, biased,
+                            rectified)  # fmt: skip
+            best, winner = first_largest(best, winner, v, place)
+            if down >= stride:
+                shared, shared_winner = first_largest(shared, shared_winner, v, place - stride * size)
+        if last:
+            winner = tl.where(best <= 0, NOBODY, winner)
+            best = largest(best, 0.0)
+        inside = there & (row < rows)[:, None]
+        tl.store(out + at * out_maps + map_, best, inside)
+        tl.store(winners + at * maps + map_, winner.to(tl.uint8), inside)
+        best, winner, row, at = shared, shared_winner, row + 1, at + columns
+
+
+@triton.jit
+def _row(source, bias, row, column, down: tl.constexpr, map_, there, lane, group, height, width, x_maps, k, alpha, beta,
+         size: tl.constexpr, stride: tl.constexpr, groups: tl.constexpr, lanes: tl.constexpr, below: tl.constexpr,
+         above: tl.constexpr, norm: tl.constexpr, roots: tl.constexpr, biased: tl.constexpr,
+         rectified: tl.constexpr):  # fmt: skip
+    """The largest in row `down` of a window, and its place there. Beyond the map is its last row or column once more,
+    which wins nothing."""
+    begin, loaded = tl.minimum(row * stride + down, height - 1) * width, ()
+    for right in tl.static_range(size):
+        at = (begin + tl.minimum(column * stride + right, width - 1))[:, None] * x_maps
+        loaded = loaded + (tl.load(source + at, there, 0.0),)  # noqa: RUF005
+    best, winner = tl.full((lanes, 8), float("-inf"), tl.float32), tl.full((lanes, 8), down * size, tl.int32)
+    for right in tl.static_range(size):
+        v = activity(loaded[right], bias, map_, there, biased, rectified)
         if norm:
             v = normalized(v, lane, group, k, alpha, beta, below, above, roots, groups, lanes)
-        winner = tl.where(inside & ~(v <= best), code, winner)
-        best = tl.where(inside, largest(v, best), best)
-    if last:
-        winner = tl.where(best <= 0, NOBODY, winner)
-        best = largest(best, 0.0)
-    at = unit.to(tl.int64)[:, None]
-    tl.store(out + at * out_maps + map_, best, there)
-    tl.store(winners + at * maps + map_, winner.to(tl.uint8), there)
+        if right == 0:
+            best = v
+        else:
+            best, winner = first_largest(best, winner, v, down * size + right)
+    return best, winner
 
 
 @triton.jit
@@ -225,7 +259,7 @@ def _pooled_back(x, bias, g, winners, gradient, sums, units, tiles, height, widt
                 loaded = loaded + (tl.load(x + first + (i * width + j) * x_maps, inside, 0.0),)  # noqa: RUF005
         for i in tl.static_range(stride):
             for j in tl.static_range(stride):
-                down = _won(tl.zeros((lanes, 8), tl.float32), own, i, j, size)
+                down = tl.where(own[1] == i * size + j, own[0].to(tl.float32), 0.0)
                 down = _won(down, upper, i + stride, j, size)
                 down = _won(down, before, i, j + stride, size)
                 down = _won(down, corner, i + stride, j + stride, size)

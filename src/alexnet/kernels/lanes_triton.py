@@ -43,6 +43,12 @@ def largest(v, other):
 
 
 @triton.jit
+def first_largest(best, winner, v, place):
+    """The larger and where it is; of equals the one before. What is not a number is larger than all."""
+    return largest(v, best), tl.where(v <= best, winner, place)
+
+
+@triton.jit
 def activity(loaded, bias, map_, there, biased: tl.constexpr, rectified: tl.constexpr):
     """What a convolution left, with its bias, rectified."""
     v = loaded.to(tl.float32)
@@ -86,31 +92,26 @@ def _power(d, beta, roots: tl.constexpr):
 
 @triton.jit
 def _window_sums(x, lane, group, below: tl.constexpr, above: tl.constexpr, groups: tl.constexpr, lanes: tl.constexpr):
-    """Over the maps from `below` before each to `above` behind it; beyond the tower's x is 0."""
-    a = _apart(x, lanes)
-    return _together(
-        _window_sum(a, lane, group, 0, below, above, groups, lanes),
-        _window_sum(a, lane, group, 1, below, above, groups, lanes),
-        _window_sum(a, lane, group, 2, below, above, groups, lanes),
-        _window_sum(a, lane, group, 3, below, above, groups, lanes),
-        _window_sum(a, lane, group, 4, below, above, groups, lanes),
-        _window_sum(a, lane, group, 5, below, above, groups, lanes),
-        _window_sum(a, lane, group, 6, below, above, groups, lanes),
-        _window_sum(a, lane, group, 7, below, above, groups, lanes),
-        lanes,
-    )  # fmt: skip
+    """Over the maps from `below` before each to `above` behind it; beyond the tower's x is 0.
 
-
-@triton.jit
-def _window_sum(apart, lane, group, at: tl.constexpr, below: tl.constexpr, above: tl.constexpr, groups: tl.constexpr,
-                lanes: tl.constexpr):  # fmt: skip
-    """The one of the thread's map number `at`."""
-    s = apart[at]
-    for reach in tl.static_range(1, below + 1):
-        s += _neighbour(apart, lane, group, at - reach, groups, lanes)
-    for reach in tl.static_range(1, above + 1):
-        s += _neighbour(apart, lane, group, at + reach, groups, lanes)
-    return s
+    Maps lie in blocks of a window's n. A window begins in one and ends in the next: a sum up to the first one's end and
+    one from the second one's begin, each of which is one addition more than its neighbour's.
+    """
+    n: tl.constexpr = below + 1 + above
+    apart = _apart(x, lanes)
+    near = (_neighbour(apart, lane, group, -below, groups, lanes),)
+    for at in tl.static_range(1, 8 + n - 1):
+        near = near + (_neighbour(apart, lane, group, at - below, groups, lanes),)  # noqa: RUF005
+    end: tl.constexpr = 7 // n * n + n - 1
+    begun, left = (near[0],), (near[end],)
+    for at in tl.static_range(1, 8 + n - 1):
+        begun = begun + (near[at] if at % n == 0 else begun[at - 1] + near[at],)  # noqa: RUF005
+    for at in tl.static_range(end - 1, -1, -1):
+        left = (near[at] if at % n == n - 1 else near[at] + left[0],) + left  # noqa: RUF005
+    sums = ()
+    for at in tl.static_range(8):
+        sums = sums + (begun[at + n - 1] if at % n == 0 else left[at] + begun[at + n - 1],)  # noqa: RUF005
+    return _together(sums, lanes)
 
 
 @triton.jit
@@ -139,8 +140,8 @@ def _apart(x, lanes: tl.constexpr):
 
 
 @triton.jit
-def _together(x0, x1, x2, x3, x4, x5, x6, x7, lanes: tl.constexpr):
+def _together(x, lanes: tl.constexpr):
     """Eight [lanes] -> [lanes, 8]."""
-    even = tl.reshape(tl.join(tl.join(x0, x4), tl.join(x2, x6)), (lanes, 4))
-    odd = tl.reshape(tl.join(tl.join(x1, x5), tl.join(x3, x7)), (lanes, 4))
+    even = tl.reshape(tl.join(tl.join(x[0], x[4]), tl.join(x[2], x[6])), (lanes, 4))
+    odd = tl.reshape(tl.join(tl.join(x[1], x[5]), tl.join(x[3], x[7])), (lanes, 4))
     return tl.reshape(tl.join(even, odd), (lanes, 8))
