@@ -149,8 +149,8 @@ def _pooled(x, bias, out, winners, units, run, height, width, rows, columns, x_m
     image, row, column = (unit // (runs * columns)).to(tl.int64), unit // columns % runs * run, unit % columns
     source = x + (image * height * width)[:, None] * x_maps + map_
     at = ((image * rows + row) * columns + column)[:, None]
-    best, winner = tl.full((lanes, 8), float("-inf"), tl.float32), tl.zeros((lanes, 8), tl.int32)
-    nothing, nobody = best, winner
+    nothing, nobody = tl.full((lanes, 8), float("-inf"), tl.float32), tl.zeros((lanes, 8), tl.int32)
+    best, winner = nothing, nobody
     for down in tl.static_range(size - stride):
         v, place = _row(source, bias, row, column, down, map_, there, lane, group, height, width, x_maps, k, alpha,
                         beta, size, stride, groups, lanes, below, above, norm, roots, biased, rectified)  # fmt: skip
@@ -178,12 +178,12 @@ def _row(source, bias, row, column, down: tl.constexpr, map_, there, lane, group
          size: tl.constexpr, stride: tl.constexpr, groups: tl.constexpr, lanes: tl.constexpr, below: tl.constexpr,
          above: tl.constexpr, norm: tl.constexpr, roots: tl.constexpr, biased: tl.constexpr,
          rectified: tl.constexpr):  # fmt: skip
-    """The largest in row `down` of a window, and its place there. Beyond the map is its last row or column once more,
-    which wins nothing."""
-    begin, loaded = tl.minimum(row * stride + down, height - 1) * width, ()
+    """The largest in a window's row `down`, and its place. Beyond the map is its end once more, which wins nothing."""
+    line = source + (tl.minimum(row * stride + down, height - 1).to(tl.int64) * width)[:, None] * x_maps
+    loaded = ()
     for right in tl.static_range(size):
-        at = (begin + tl.minimum(column * stride + right, width - 1))[:, None] * x_maps
-        loaded = loaded + (tl.load(source + at, there, 0.0),)  # noqa: RUF005
+        at = tl.minimum(column * stride + right, width - 1)[:, None] * x_maps
+        loaded = loaded + (tl.load(line + at, there, 0.0),)  # noqa: RUF005
     best, winner = tl.full((lanes, 8), float("-inf"), tl.float32), tl.full((lanes, 8), down * size, tl.int32)
     for right in tl.static_range(size):
         v = activity(loaded[right], bias, map_, there, biased, rectified)
