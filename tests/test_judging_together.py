@@ -16,7 +16,7 @@ from alexnet.network.towers import Towers
 from alexnet.runtime.arrays import read_arrays
 from alexnet.runtime.devices import Machine
 from alexnet.runtime.ranks import ALONE
-from company import commanded, complaints, small, together
+from company import commanded, complaints, in_turn, small, together
 
 
 def judged(ranks, run, source, views, portion):
@@ -63,17 +63,18 @@ def predicted(ranks, over, hybrid, count, views):
     return found.probabilities, squares.seen
 
 
-@pytest.mark.parametrize("views", [1, 10])
-@pytest.mark.parametrize("count", [1, 5, 8])
 @pytest.mark.parametrize(("world", "over", "hybrid"), [(2, 2, True), (4, 2, True), (4, 4, True), (2, 2, False)])
-def test_a_divided_network_says_what_the_whole_one_does(world, over, hybrid, count, views):
+def test_a_divided_network_says_what_the_whole_one_does(world, over, hybrid):
     """Also where processes of a hybrid have no image, or one less than others; each looks at its own, or at one."""
-    (alone, _), each = predicted(ALONE, 1, False, count, views), together(world, predicted, over, hybrid, count, views)
-    assert all(torch.equal(found, each[0][0]) for found, _ in each)
-    torch.testing.assert_close(each[0][0], alone, rtol=1e-6, atol=0)  # sums of probabilities are in float32
-    looked = [number for _, seen in each for number in seen]
-    assert set(looked) == set(range(count))
-    assert len(looked) <= (count + world if hybrid else count * over)
+    cases = [(count, views) for count in (1, 5, 8) for views in (1, 10)]
+    every = in_turn(world, predicted, [(over, hybrid, *case) for case in cases])
+    for (count, views), each in zip(cases, every, strict=True):
+        assert all(torch.equal(found, each[0][0]) for found, _ in each), (count, views)
+        alone, _ = predicted(ALONE, 1, False, count, views)
+        torch.testing.assert_close(each[0][0], alone, rtol=1e-6, atol=0)  # sums of probabilities are in float32
+        looked = [number for _, seen in each for number in seen]
+        assert set(looked) == set(range(count)), (count, views)
+        assert len(looked) <= (count + world if hybrid else count * over), (count, views)
 
 
 def test_one_process_of_several_speaks(pictures, own_run, tmp_path):

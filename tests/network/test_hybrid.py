@@ -15,7 +15,7 @@ from alexnet.network.shares import together as joined
 from alexnet.network.towers import Towers, exchanged, hybrid_of
 from alexnet.runtime.errors import UsageError
 from alexnet.runtime.ranks import ALONE
-from company import laid_together, small, together
+from company import in_turn, laid_together, small, together
 from exchanges import Counted
 
 
@@ -57,24 +57,27 @@ def apart(one, other):
     return float((one.double() - other.double()).norm() / one.double().norm())
 
 
-@pytest.mark.parametrize("name", ["paper", "caffe", "one-weird-trick", "source-2012-half", "large-batch"])
+def in_ones(table):
+    """Each image is normalized by itself."""
+    layers = [replace(layer, images=1) if isinstance(layer, BatchNorm) else layer for layer in table.layers]
+    return replace(table, layers=tuple(layers))
+
+
 @pytest.mark.parametrize(
     ("world", "parts", "counts"),
     [(2, 2, [(4, 3)]), (2, 2, [(7, 0)]), (4, 4, [(2, 2, 2, 1)]), (4, 2, [(2, 2), (3, 0)])],
 )
-def test_any_hybrid_computes_what_one_process_does(name, world, parts, counts):
+def test_any_hybrid_computes_what_one_process_does(world, parts, counts):
     """Processes with fewer images than others, and with none, which compute one that does not count."""
-    table = small(name)
-    table = replace(table, layers=tuple(
-        replace(layer, images=1) if isinstance(layer, BatchNorm) else layer for layer in table.layers
-    ))  # fmt: skip
-    logits, gradients, moments = learned_from(ALONE, table, 1, [])
-    (found, theirs, averages), *others = together(world, learned_from, table, parts, counts)
-    assert all(torch.equal(each[0], found) for each in others), "every process knows the same logits"
-    assert apart(logits, found) < 1e-12
-    assert all(apart(one, other) < 1e-12 for one, other in zip(moments, averages, strict=True))
-    assert theirs.keys() == gradients.keys()
-    assert max(apart(gradients[name], theirs[name]) for name in gradients) < 1e-12
+    tables = [in_ones(small(name)) for name in ("paper", "caffe", "one-weird-trick", "source-2012-half", "large-batch")]
+    every = in_turn(world, learned_from, [(table, parts, counts) for table in tables])
+    for table, ((found, theirs, averages), *others) in zip(tables, every, strict=True):
+        logits, gradients, moments = learned_from(ALONE, table, 1, [])
+        assert all(torch.equal(each[0], found) for each in others), "every process knows the same logits"
+        assert apart(logits, found) < 1e-12, table.name
+        assert all(apart(one, other) < 1e-12 for one, other in zip(moments, averages, strict=True)), table.name
+        assert theirs.keys() == gradients.keys()
+        assert max(apart(gradients[name], theirs[name]) for name in gradients) < 1e-12, table.name
 
 
 def test_only_the_fully_connected_layers_are_divided():

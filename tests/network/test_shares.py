@@ -13,7 +13,7 @@ from alexnet.network.shares import added_up
 from alexnet.network.shares import together as joined
 from alexnet.network.towers import tower_of
 from alexnet.runtime.ranks import ALONE
-from company import small, together
+from company import in_turn, small, together
 from exchanges import Counted
 
 
@@ -41,17 +41,17 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("counts", [(4, 4), (4, 3), (3, 2, 2), (4, 3, 0)])
-@pytest.mark.parametrize("batch", [1, 8, 10**6])
-def test_shares_of_any_size_learn_what_one_process_does(counts, batch):
-    """By factors all, by gradients all, and some layers by these and some by those."""
-    table = small("paper")
-    ways = {by_factors(row, batch) for row in table.table() if row.layer.name.startswith("fc")}
-    assert ways == {1: {True}, 8: {True, False}, 10**6: {False}}[batch]
-    alone, _ = learned_from(ALONE, table, counts, batch)
-    for found, _ in together(len(counts), learned_from, table, counts, batch):
-        assert found.keys() == alone.keys()
-        for name, gradient in found.items():
-            assert (gradient - alone[name]).norm() < 1e-12 * alone[name].norm(), name
+def test_shares_of_any_size_learn_what_one_process_does(counts):
+    """By factors all, some layers by factors and some by gradients, and by gradients all."""
+    table, batches = small("paper"), {1: {True}, 8: {True, False}, 10**6: {False}}
+    every = in_turn(len(counts), learned_from, [(table, counts, batch) for batch in batches])
+    for (batch, ways), each in zip(batches.items(), every, strict=True):
+        assert {by_factors(row, batch) for row in table.table() if row.layer.name.startswith("fc")} == ways
+        alone, _ = learned_from(ALONE, table, counts, batch)
+        for found, _ in each:
+            assert found.keys() == alone.keys()
+            for name, gradient in found.items():
+                assert (gradient - alone[name]).norm() < 1e-12 * alone[name].norm(), (batch, name)
 
 
 def mistaken(ranks, table):
