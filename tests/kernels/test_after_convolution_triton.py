@@ -48,6 +48,15 @@ def test_what_is_not_a_number_is_not_hidden():
         assert result[0, 2].isnan().any() and result[1].isfinite().all()
 
 
+@pytest.mark.parametrize("place", [(5, 5), (5, 2), (0, 1)])
+def test_each_window_passes_its_gradient_into_the_map(place):
+    """Also one that hangs over its edge and has something in it that is not a number."""
+    x = torch.zeros(1, 2, 6, 6)
+    x[0, 1, *place] = torch.nan
+    EVERY["pooling alone"](x.requires_grad_()).sum().backward()
+    assert x.grad.sum((2, 3)).tolist() == [[9, 9]]
+
+
 @each
 @pytest.mark.parametrize(("maps", "parts", "towers"), [(32, 1, 1), (24, 2, 1), (20, 2, 2), (24, 1, 2)])
 def test_towers_that_lie_apart_and_a_bias(what, maps, parts, towers):

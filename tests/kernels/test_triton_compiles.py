@@ -28,7 +28,8 @@ kernels += [(getattr(within_map_triton, name), within) for name in ("_forward", 
 kernels += [(in_blocks_triton._fill, {"room": 64, "maps": 3, "run": 16, "rest": 16, "wide": 64})]
 presented = {"colours": 3, "row_room": 1024, "shifted": True, "at_patch": True}
 kernels += [(presentation_triton._present, presented)]
-for what, maps in ((paper, 48), (last, 256)):
+apart, beside = Following(False, paper.norm, (2, 2), True), Following(True, paper.norm, (2, 1))
+for what, maps in ((paper, 48), (last, 256), (apart, 48), (beside, 48)):
     constants = after_convolution_triton._constants(what, maps, torch.ones(1))
     kernels += [(after_convolution_triton._pooled, constants), (after_convolution_triton._pooled_back, constants)]
 alone = after_convolution_triton._constants(Following(True, paper.norm), 128, None)
@@ -51,4 +52,4 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     sizes = done.stdout.split()
-    assert len(sizes) == 13 and all(int(size) > 1000 for size in sizes)
+    assert len(sizes) == 17 and all(int(size) > 1000 for size in sizes)

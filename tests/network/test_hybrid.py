@@ -73,10 +73,10 @@ def test_any_hybrid_computes_what_one_process_does(world, parts, counts):
     every = in_turn(world, learned_from, [(table, parts, counts) for table in tables])
     for table, ((found, theirs, averages), *others) in zip(tables, every, strict=True):
         logits, gradients, moments = learned_from(ALONE, table, 1, [])
-        assert all(torch.equal(each[0], found) for each in others), "every process knows the same logits"
+        assert all(torch.equal(each[0], found) for each in others), f"{table.name}: all know the same logits"
         assert apart(logits, found) < 1e-12, table.name
         assert all(apart(one, other) < 1e-12 for one, other in zip(moments, averages, strict=True)), table.name
-        assert theirs.keys() == gradients.keys()
+        assert theirs.keys() == gradients.keys(), table.name
         assert max(apart(gradients[name], theirs[name]) for name in gradients) < 1e-12, table.name
 
 

@@ -52,9 +52,9 @@ def compare(tables, count, world, towers):
     every = in_turn(world, learned_from, [(table, towers, count, torch.float64) for table in tables])
     for table, ((logits, theirs), *others) in zip(tables, every, strict=True):
         alone, gradients = learned_from(ALONE, table, 1, count, torch.float64)
-        assert all(torch.equal(each[0], logits) for each in others), "every process knows the same logits"
+        assert all(torch.equal(each[0], logits) for each in others), f"{table.name}: all know the same logits"
         assert apart(alone, logits) < 1e-12, table.name
-        assert theirs.keys() == gradients.keys()
+        assert theirs.keys() == gradients.keys(), table.name
         worst = max(apart(gradients[name], theirs[name]) for name in gradients)
         assert 0 < worst < 1e-12, f"{table.name}: in another order, or not computed elsewhere at all"
 

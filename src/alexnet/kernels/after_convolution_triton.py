@@ -1,8 +1,8 @@
 """What follows a convolution, on an NVIDIA GPU: each activity is read once, or as often as its windows overlap.
 
-Forward, a thread goes down a column of windows and computes once what two of them share. Backward, it has all pixels
-that a window begins with, so that it reads no window twice. Without a pooling it has a few pixels, which are all on
-their way before the first is computed. Triton's interpreter runs the same code on a processor, for the tests.
+Forward, a thread goes down a column of windows and computes once what two below each other share. Backward, it has
+all pixels that a window begins with, so that it reads no window twice. Without a pooling it has a few pixels, which are
+all on their way before the first is computed. Triton's interpreter runs the same code on a processor, for the tests.
 """
 
 from collections.abc import Sequence
@@ -142,8 +142,8 @@ def _pooled(x, bias, out, winners, units, run, height, width, rows, columns, x_m
             tile: tl.constexpr, below: tl.constexpr, above: tl.constexpr, norm: tl.constexpr, roots: tl.constexpr,
             biased: tl.constexpr, rectified: tl.constexpr, last: tl.constexpr):  # fmt: skip
     """A thread has `run` windows of a column, one below the other: it computes once the rows that two of them share."""
-    place, group, laid, lane = threads(groups, lanes)
-    unit = tl.program_id(0) * tile + place
+    pixel, group, laid, lane = threads(groups, lanes)
+    unit = tl.program_id(0) * tile + pixel
     map_, there = maps_of(group, laid & (unit < units), share)
     runs = (rows + run - 1) // run
     image, row, column = (unit // (runs * columns)).to(tl.int64), unit // columns % runs * run, unit % columns
@@ -178,21 +178,21 @@ def _row(source, bias, row, column, down: tl.constexpr, map_, there, lane, group
          size: tl.constexpr, stride: tl.constexpr, groups: tl.constexpr, lanes: tl.constexpr, below: tl.constexpr,
          above: tl.constexpr, norm: tl.constexpr, roots: tl.constexpr, biased: tl.constexpr,
          rectified: tl.constexpr):  # fmt: skip
-    """The largest in a window's row `down`, and its place. Beyond the map is its end once more, which wins nothing."""
-    line = source + (tl.minimum(row * stride + down, height - 1).to(tl.int64) * width)[:, None] * x_maps
-    loaded = ()
+    """The largest in a window's row `down`, and its place."""
+    line, loaded = source + ((row * stride + down).to(tl.int64) * width)[:, None] * x_maps, ()
     for right in tl.static_range(size):
-        at = tl.minimum(column * stride + right, width - 1)[:, None] * x_maps
-        loaded = loaded + (tl.load(line + at, there, 0.0),)  # noqa: RUF005
-    best, winner = tl.full((lanes, 8), float("-inf"), tl.float32), tl.full((lanes, 8), down * size, tl.int32)
+        inside = there & ((row * stride + down < height) & (column * stride + right < width))[:, None]
+        at = (column * stride + right)[:, None] * x_maps
+        loaded = loaded + ((tl.load(line + at, inside, 0.0), inside),)  # noqa: RUF005
+    numbers = ()
     for right in tl.static_range(size):
-        v = activity(loaded[right], bias, map_, there, biased, rectified)
+        v = activity(loaded[right][0], bias, map_, there, biased, rectified)
         if norm:
             v = normalized(v, lane, group, k, alpha, beta, below, above, roots, groups, lanes)
-        if right == 0:
-            best = v
-        else:
-            best, winner = first_largest(best, winner, v, down * size + right)
+        numbers = numbers + (tl.where(loaded[right][1], v, float("-inf")),)  # noqa: RUF005
+    best, winner = numbers[0], tl.full((lanes, 8), down * size, tl.int32)
+    for right in tl.static_range(1, size):
+        best, winner = first_largest(best, winner, numbers[right], down * size + right)
     return best, winner
 
 

@@ -44,8 +44,8 @@ def largest(v, other):
 
 @triton.jit
 def first_largest(best, winner, v, place):
-    """The larger and where it is; of equals the one before. What is not a number is larger than all."""
-    return largest(v, best), tl.where(v <= best, winner, place)
+    """The larger and its place; of equals the first one's. What is not a number stays so, in whoever's place."""
+    return largest(v, best), tl.where(v > best, place, winner)
 
 
 @triton.jit
