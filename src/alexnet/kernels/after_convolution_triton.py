@@ -184,15 +184,15 @@ def _row(source, bias, row, column, down: tl.constexpr, map_, there, lane, group
         inside = there & ((row * stride + down < height) & (column * stride + right < width))[:, None]
         at = (column * stride + right)[:, None] * x_maps
         loaded = loaded + ((tl.load(line + at, inside, 0.0), inside),)  # noqa: RUF005
-    numbers = ()
     for right in tl.static_range(size):
         v = activity(loaded[right][0], bias, map_, there, biased, rectified)
         if norm:
             v = normalized(v, lane, group, k, alpha, beta, below, above, roots, groups, lanes)
-        numbers = numbers + (tl.where(loaded[right][1], v, float("-inf")),)  # noqa: RUF005
-    best, winner = numbers[0], tl.full((lanes, 8), down * size, tl.int32)
-    for right in tl.static_range(1, size):
-        best, winner = first_largest(best, winner, numbers[right], down * size + right)
+        v = tl.where(loaded[right][1], v, float("-inf"))
+        if right == 0:
+            best, winner = v, tl.full((lanes, 8), down * size, tl.int32)
+        else:
+            best, winner = first_largest(best, winner, v, down * size + right)
     return best, winner
 
 
