@@ -149,14 +149,14 @@ def _pooled(x, bias, out, winners, units, run, height, width, rows, columns, x_m
     image, row, column = (unit // (runs * columns)).to(tl.int64), unit // columns % runs * run, unit % columns
     source = x + (image * height * width)[:, None] * x_maps + map_
     at = ((image * rows + row) * columns + column)[:, None]
-    nothing, nobody = tl.full((lanes, 8), float("-inf"), tl.float32), tl.zeros((lanes, 8), tl.int32)
-    best, winner = nothing, nobody
+    lowest, origin = tl.full((lanes, 8), float("-inf"), tl.float32), tl.zeros((lanes, 8), tl.int32)
+    best, winner = lowest, origin
     for down in tl.static_range(size - stride):
         v, place = _row(source, bias, row, column, down, map_, there, lane, group, height, width, x_maps, k, alpha,
                         beta, size, stride, groups, lanes, below, above, norm, roots, biased, rectified)  # fmt: skip
         best, winner = first_largest(best, winner, v, place)
     for _ in range(run):
-        shared, shared_winner = nothing, nobody
+        shared, shared_winner = lowest, origin
         for down in tl.static_range(size - stride, size):
             v, place = _row(source, bias, row, column, down, map_, there, lane, group, height, width, x_maps, k, alpha,
                             beta, size, stride, groups, lanes, below, above, norm, roots, biased,
@@ -178,7 +178,7 @@ def _row(source, bias, row, column, down: tl.constexpr, map_, there, lane, group
          size: tl.constexpr, stride: tl.constexpr, groups: tl.constexpr, lanes: tl.constexpr, below: tl.constexpr,
          above: tl.constexpr, norm: tl.constexpr, roots: tl.constexpr, biased: tl.constexpr,
          rectified: tl.constexpr):  # fmt: skip
-    """The largest in a window's row `down`, and its place."""
+    """The largest in a window's row `down`, and its place. Beyond the map nothing wins, not even a NaN."""
     line, loaded = source + ((row * stride + down).to(tl.int64) * width)[:, None] * x_maps, ()
     for right in tl.static_range(size):
         inside = there & ((row * stride + down < height) & (column * stride + right < width))[:, None]
