@@ -67,6 +67,7 @@ def logits_of_views(
         right = network.stage(0, what.stages, torch.cat([view[:, :, :, n * step :] for view in views]))
         strips = zip(inner, below.chunk(len(views)), right.chunk(len(views)), strict=True)
         inner = [torch.cat([torch.cat([own, beside[:, :, :n]], 3), under], 2) for own, under, beside in strips]
-    if whole.is_cuda and (here is None or len(here.counts) < 2):  # a GPU has room for all views at once
-        return list(network.stage(what.stages, None, torch.cat(inner), here).chunk(len(inner)))
-    return [network.stage(what.stages, None, each, here) for each in inner]
+    if here and len(here.counts) > 1:  # the processes of a hybrid lay their images together, view by view
+        return [network.stage(what.stages, None, each, here) for each in inner]
+    # All views in one batch: a weight is rounded to bf16, laid out and called into the cache once, not for each view.
+    return list(network.stage(what.stages, None, torch.cat(inner), here).chunk(len(inner)))
