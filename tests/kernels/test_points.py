@@ -13,12 +13,12 @@ where = getattr(where_it_is, "py_func", where_it_is)  # not compiled
 def test_products_at_the_points_are_a_convolution(size):
     """In float64, by the definition: what the kernels see, the kernels' gradients, and results from pixels."""
     a, g, b = points.results_at_points(size), points.kernel_at_points(size), points.pixels_at_points(size)
-    draw = np.random.default_rng(0)
-    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (3 + size, size, 4))
+    draw, results = np.random.default_rng(0), points.RESULTS[size]
+    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (results + size - 1, size, results))
     at_points = b @ pixels @ b.T
     seen = np.lib.stride_tricks.sliding_window_view(pixels, (size, size))
     np.testing.assert_allclose(a.T @ (g @ kernel @ g.T * at_points) @ a, (seen * kernel).sum((2, 3)), atol=1e-12)
-    seen = np.lib.stride_tricks.sliding_window_view(pixels, (4, 4))
+    seen = np.lib.stride_tricks.sliding_window_view(pixels, gradients.shape)
     np.testing.assert_allclose(g.T @ (a @ gradients @ a.T * at_points) @ g, (seen * gradients).sum((2, 3)), atol=1e-12)
 
 
@@ -30,9 +30,9 @@ def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height
     cut, found = squares_of((image + 1, maps, height, width), kernels, size, pad), []
     rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
     for square in np.ndindex(cut.rows, cut.columns):
-        pixels, places = np.empty((cut.side, cut.side), np.int64), np.empty((4, 4), np.int64)
+        pixels, places = (np.empty((side, side), np.int64) for side in (cut.side, cut.results))
         for offsets, of in ((pixels, cut.pixels), (places, cut.places)):
-            where(offsets.reshape(-1), len(offsets), of, image, *square)
+            where(offsets.reshape(-1), len(offsets), cut.results, of, image, *square)
         for i, j in zip(*np.nonzero(places >= 0), strict=True):
             row, column = divmod(places[i, j] // kernels - image * rows * columns, columns)
             seen = np.add.outer(

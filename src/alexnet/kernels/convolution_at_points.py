@@ -1,7 +1,7 @@
 """A convolution of stride 1 in float32 or bf16 by minimal filtering: a form for `stride_one.py`.
 
 Results are within some 1e-6 of their size for 3 x 3 kernels, and 3e-6 for 5 x 5, where direct sums in float32 are
-within 0.5e-6. (What is not finite makes NaN of all results of its square, three places further than kernels reach.)
+within 0.5e-6. (What is not finite makes NaN of all results of its square, four places further than kernels reach, at most.)
 """
 
 from torch import Tensor

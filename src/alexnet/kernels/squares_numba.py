@@ -1,6 +1,6 @@
 """Images cut into squares that overlap: what minimal filtering (`winograd_numba.py`) works on.
 
-A square holds what 4 x 4 results see. No square holds two images' pixels, which would fill it better: what is large, or
+A square holds what 5 x 5 results of 3 x 3 kernels see, or 4 x 4 of 5 x 5. No square holds two images' pixels, which would fill it better: what is large, or
 not a number, in one of them would be seen in the other's results.
 """
 
@@ -27,12 +27,13 @@ class Maps(NamedTuple):
 class Squares(NamedTuple):
     """How images are cut; to compiled code.
 
-    side            of a square, in pixels
+    side, results   of a square, in pixels, and on a side
     rows, columns   of squares
     pixels, places  what went in, and the results
     """
 
     side: int
+    results: int
     rows: int
     columns: int
     pixels: Maps
@@ -43,18 +44,19 @@ def squares_of(shape: Sequence[int], kernels: int, size: int, pad: int) -> Squar
     """Of images of that shape, [N, C, H, W], with `pad` zeros around, under so many kernels of `size`."""
     _, maps, height, width = shape
     places = Maps(height + 2 * pad - size + 1, width + 2 * pad - size + 1, kernels, 0)
-    rows, columns = -(-places.height // RESULTS), -(-places.width // RESULTS)
-    return Squares(side_of_square(size), rows, columns, Maps(height, width, maps, pad), places)
+    results = RESULTS[size]
+    rows, columns = -(-places.height // results), -(-places.width // results)
+    return Squares(side_of_square(size), results, rows, columns, Maps(height, width, maps, pad), places)
 
 
 @compiled_part
-def where_it_is(offsets: Any, side: int, maps: Maps, image: int, row: int, column: int) -> None:
-    """Of an image's square at `row` and `column`: where in [N, H, W, C] its side * side pixels or results begin; -1:
-    nowhere."""
+def where_it_is(offsets: Any, side: int, by: int, maps: Maps, image: int, row: int, column: int) -> None:
+    """Of an image's square at `row` and `column`, each `by` from the next: where in [N, H, W, C] its side * side pixels
+    or results begin; -1: nowhere."""
     for i in range(side):
-        line = row * RESULTS + i - maps.before
+        line = row * by + i - maps.before
         for j in range(side):
-            pixel = column * RESULTS + j - maps.before
+            pixel = column * by + j - maps.before
             there = 0 <= line < maps.height and 0 <= pixel < maps.width
             offsets[i * side + j] = ((image * maps.height + line) * maps.width + pixel) * maps.number if there else -1
 

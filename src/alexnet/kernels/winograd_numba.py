@@ -14,7 +14,7 @@ from alexnet.kernels.compiled import compiled, compiled_part, processor_has
 from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import bare, lines, put, take
-from alexnet.kernels.points import RESULTS, kernel_at_points, pixels_at_points, results_at_points, side_of_square
+from alexnet.kernels.points import kernel_at_points, pixels_at_points, results_at_points, side_of_square
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
 from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
@@ -22,11 +22,12 @@ from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_
 SIZES = 3, 5  # of kernels
 MOST = side_of_square(SIZES[-1]) ** 2  # points
 SEVERAL = 8  # images, at least
+MANY = 256  # squares, in bf16
 ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
 # How many vectors of sums a processor's registers hold, for so many squares.
 ROWS, WIDTHS = (7, (3, 2)) if processor_has("avx512f") else (6, (1, 1))
-TOGETHER = 8 * ROWS  # squares that are at the points at a time
+TOGETHER = 8 * ROWS  # squares that are at the points at a time, at most
 
 pixels3, pixels5 = (separable(pixels_at_points(size)) for size in SIZES)
 results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
@@ -37,6 +38,7 @@ wide_sums, narrow_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
 class Filtering(NamedTuple):
     """What is filtered, to compiled code.
 
+    together         squares that are at the points at a time
     blocks           of kernels, to a group
     several          kernels to a block
     plane, further   numbers from one point to the next, of what is there and of its products' sums
@@ -45,6 +47,7 @@ class Filtering(NamedTuple):
     """
 
     groups: int
+    together: int
     blocks: int
     points: int
     maps: int
@@ -72,15 +75,16 @@ def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool
 
 def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
     """Whether it gains more than going to the points and back takes: enough products, images and maps, and squares
-    that are full enough to make half of the products do; all of it twice in bf16, of which a processor may multiply
-    twice as many."""
+    that are full enough to make half of the products do. In bf16, of which a processor may multiply twice as many,
+    three tenths, of twice as much, and squares to share the kernels' way to the points."""
     kernels, maps, size, _ = weight.shape
-    times, of_a_group = 2 if x.dtype == torch.bfloat16 else 1, kernels * maps // x.shape[1]
+    half, of_a_group = x.dtype == torch.bfloat16, kernels * maps // x.shape[1]
+    times, part = (2, 0.3) if half else (1, 0.5)
     if len(x) < SEVERAL or min(of_a_group, maps) < ENOUGH * times:
         return False
     cut = squares_of(x.shape, kernels, size, pad)
-    places = cut.places.height * cut.places.width
-    fewer = 2 * times * cut.rows * cut.columns * cut.side**2 <= places * size * size
+    places, squares = cut.places.height * cut.places.width, cut.rows * cut.columns
+    fewer = squares * cut.side**2 <= part * places * size * size and len(x) * squares >= MANY * half
     return fewer and len(x) * places * of_a_group * maps * size * size >= PRODUCTS * times
 
 
@@ -141,13 +145,20 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     squares, (blocks, points, maps, several) = len(x) * cut.rows * cut.columns, factors.shape
     # A line more from point to point: those of a square would share the same places in the cache.
-    plane, further = TOGETHER * maps + LANES, TOGETHER * several + LANES
+    together = _together(squares)
+    plane, further = together * maps + LANES, together * several + LANES
     arrays = lines(x), lines(above), bare(factors.view(-1)), bare(bias), lines(result)
     at_points, sums = Scratch(points * plane, np.float32), Scratch(points * further, np.float32)
     own = at_points, sums, Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
-    how = Filtering(groups, blocks // groups, points, maps, several, plane, further, y is not None, rectified)
-    on_all_cores(_forward, -(-squares // TOGETHER), *arrays, *own, squares, cut, how)
+    how = Filtering(groups, together, blocks // groups, points, maps, several, plane, further, y is not None, rectified)
+    on_all_cores(_forward, -(-squares // together), *arrays, *own, squares, cut, how)
     return result
+
+
+def _together(squares: int) -> int:
+    """How many at a time, so that each thread has as many."""
+    of_a_thread = -(-squares // (ROWS * torch.get_num_threads()))
+    return ROWS * -(-of_a_thread // -(-of_a_thread * ROWS // TOGETHER))
 
 
 @compiled
@@ -156,13 +167,13 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
     """The shares from `first` to `last` of all images' squares."""
     groups, maps, several, of_an_image = how.groups, how.maps, how.several, cut.rows * cut.columns
     for unit in range(first, last):
-        begin = unit * TOGETHER
-        squares = min(TOGETHER, all_squares - begin)
+        begin = unit * how.together
+        squares = min(how.together, all_squares - begin)
         for group in range(groups):
             for each in range(squares):
                 image, square_of_it = divmod(begin + each, of_an_image)
                 row, column = divmod(square_of_it, cut.columns)
-                where_it_is(offsets, cut.side, cut.pixels, image, row, column)
+                where_it_is(offsets, cut.side, cut.results, cut.pixels, image, row, column)
                 enter(x, above, how.masked, offsets, how.points, group * maps, maps, square, points, each * maps,
                       how.plane)  # fmt: skip
             for block in range(group * how.blocks, (group + 1) * how.blocks):
@@ -170,13 +181,13 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                 for each in range(squares):
                     image, square_of_it = divmod(begin + each, of_an_image)
                     row, column = divmod(square_of_it, cut.columns)
-                    where_it_is(offsets, RESULTS, cut.places, image, row, column)
+                    where_it_is(offsets, cut.results, cut.results, cut.places, image, row, column)
                     for kernel in range(0, several, LANES):
                         if how.points < MOST:
                             results3(sums, each * several + kernel, how.further, square, 0, LANES)
                         else:
                             results5(sums, each * several + kernel, how.further, square, 0, LANES)
-                        _leave(square, offsets, bias, block * several + kernel, y, how.rectified)
+                        _leave(square, offsets, cut.results**2, bias, block * several + kernel, y, how.rectified)
 
 
 @compiled_part
@@ -206,10 +217,10 @@ def _multiply(points: Any, factors: Any, block: int, sums: Any, squares: int, ho
 
 
 @compiled_part
-def _leave(square: Any, offsets: Any, bias: Any, kernel: int, y: Any, rectified: bool) -> None:
-    """A square's results for sixteen kernels, where they have a place."""
+def _leave(square: Any, offsets: Any, count: int, bias: Any, kernel: int, y: Any, rectified: bool) -> None:
+    """A square's results, `count`, for sixteen kernels, where they have a place."""
     zero, own = every(np.float32(0)), take(bias, kernel)
-    for i in range(RESULTS * RESULTS):
+    for i in range(count):
         if offsets[i] >= 0:
             found = take(square, i * LANES) + own
             if rectified:

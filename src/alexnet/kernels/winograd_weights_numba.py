@@ -14,7 +14,7 @@ from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.memory_numba import bare, lines, put, take
-from alexnet.kernels.points import RESULTS, kernel_at_points, results_at_points
+from alexnet.kernels.points import kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
 from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
@@ -119,7 +119,7 @@ def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, square: Any, of
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
         image, row = divmod(begin + row, cut.rows)
-        where_it_is(offsets, cut.side, cut.pixels, image, row, column)
+        where_it_is(offsets, cut.side, cut.results, cut.pixels, image, row, column)
         enter(x, x, False, offsets, how.points, map_, own, square, points, each * own, plane)
 
 
@@ -132,9 +132,9 @@ def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, 
         row, column = divmod(each, cut.columns)
         line = begin + row
         image, row = divmod(line, cut.rows)
-        where_it_is(offsets, RESULTS, cut.places, image, row, column)
+        where_it_is(offsets, cut.results, cut.results, cut.places, image, row, column)
         for i in range(0, wide, LANES):
-            total = gather(g, above, how.masked, offsets, RESULTS * RESULTS, kernel + i, square)
+            total = gather(g, above, how.masked, offsets, cut.results**2, kernel + i, square)
             if tallied:
                 at = line * cut.places.number + kernel + i
                 put(tallies, at, None, take(tallies, at) + total)
