@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py [--images 64] [--repeats 20]
 
 stock     each image's ten crops in a batch through B1's network (`stock.py`), softmax, mean; crops and mean image ready
-views     ours, one view of all images after the other
+views     ours, one view of all images after the other: nothing shared, and each view a batch by itself
 ours      ours, as `alexnet evaluate --views 10` does it: what the views share is computed once
 
 The network is the paper's with normalization and dropout as PyTorch's modules have them, so that all three give the

@@ -94,8 +94,8 @@ def member(name: str, which: str, size: int, products: str) -> None:
                 "wire": on_the_wire() - wire,
                 "sent": mode.sent if isinstance(mode, Counted) else [],
                 "held": mode.most - held_before if isinstance(mode, Held) else 0,
-                "resident_before": before / 1024,
-                "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "resident_before": before * 1024 / 1e6,
+                "resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
             }
             print(json.dumps(answer), flush=True)
 

@@ -23,8 +23,8 @@ from training_step import our_step
 def peak() -> float:
     """Of this process, so far, in MB: what PyTorch has taken of a GPU, where there is one."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_reserved() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return torch.cuda.max_memory_reserved() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def measure(side: str, batch: int) -> dict[str, float]:

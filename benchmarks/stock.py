@@ -1,6 +1,6 @@
 """The sides that ours is compared with: what a careful person writes with PyTorch's own modules.
 
-B0   the paper's network in float32, PyTorch's defaults
+B0   the lineage's network in float32, PyTorch's defaults
 B1   the best settings: channels last, fused SGD, bf16 products where the machine has units for them, and on a GPU
      cuDNN's choice by trial
 B2   B1 under torch.compile; on a GPU with mode="reduce-overhead", which records it as ours is recorded

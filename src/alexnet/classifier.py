@@ -82,9 +82,7 @@ class Classifier:
         patch = torch.from_numpy(self._square(image)[:, top : top + images.patch, left : left + images.patch])
         shown = Presentation(images, self.statistics, self.machine.device)
         with torch.inference_mode():
-            found: dict[str, Tensor] = self.network.activations(
-                shown(patch, view(images, 1, (top, left), mirrored)), *names
-            )
+            found: dict[str, Tensor] = self.network.activations(shown(patch, view(1, (top, left), mirrored)), *names)
         return found
 
     def code(self, image: str | Path | Pixels) -> Tensor:

@@ -163,7 +163,7 @@ def test_the_papers_colour_shifts_divide_nothing_and_no_colour_shifts_nothing():
 
 
 def test_a_view_is_one_patch_of_every_image_and_nothing_else():
-    seen = view(AS_RUN, 3, (16, 16), True)
+    seen = view(3, (16, 16), True)
     assert seen.corners.tolist() == [[16, 16]] * 3
     assert seen.mirrored.tolist() == [True] * 3
     assert not seen.shifts.any() and seen.shifts.shape == (3, 3)

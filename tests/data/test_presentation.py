@@ -91,7 +91,7 @@ def test_the_mean_is_mirrored_with_its_patch_or_stays_as_it_is():
     corner = (1, 3)
     for mirrored in (False, True):
         found = {
-            mean: presented(pictures, view(small(), 1, corner, mirrored), small(mean=mean), measured)[0]
+            mean: presented(pictures, view(1, corner, mirrored), small(mean=mean), measured)[0]
             for mean in ("at-patch", "centre")
         }
         patch = pictures[0, 1:6, 3:8].astype(np.float32)
@@ -110,7 +110,7 @@ def test_a_sample_is_altered_by_its_own_row_whatever_stands_beside_it():
 
 def test_one_shifted_image_among_others_is_shifted():
     measured, pictures = small_statistics(), squares(3)
-    done = view(small(), 3, (1, 3), False)
+    done = view(3, (1, 3), False)
     plain = presented(pictures, done, small(), measured)
     done.shifts[1] = (4, -5, 6)
     shifted = presented(pictures, done, small(), measured)

@@ -105,7 +105,7 @@ def colour_shifts(statistics: Statistics, colour: Colour, seed: int, epoch: int,
     return np.asarray((alphas * sizes) @ statistics.eigenvectors.T, dtype=np.float32)
 
 
-def view(images: Images, count: int, corner: tuple[int, int], mirrored: bool) -> Alterations:
+def view(count: int, corner: tuple[int, int], mirrored: bool) -> Alterations:
     """The same patch of each of `count` images, unshifted: what judging looks at."""
     return Alterations(
         np.tile(np.array(corner, dtype=np.int64), (count, 1)),

@@ -51,7 +51,8 @@ def predict(
     progress: Progress,
     ranks: Ranks = ALONE,
 ) -> Predictions:
-    """Judge every image exactly once, in order. Raises BadInputError naming a damaged picture: no number is given then.
+    """Judge every image exactly once, in order. Raises BadInputError naming a damaged picture, and
+    DivergedError where a probability is not finite: no number is given then.
 
     `views` is 1 or 10. Portions are dealt out to the ranks, and every rank is given all of the predictions: a sum of
     what one of them knows and the others have as zeros, which is exact. The processes of a hybrid share one out.

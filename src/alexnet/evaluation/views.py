@@ -22,7 +22,8 @@ View = tuple[tuple[int, int], bool]  # (row, column) of the patch, mirrored
 def views(images: Images, count: int) -> list[View]:
     """The one central view, or the ten: four corners and the centre, then the same five mirrored.
 
-    `count` is 1 or 10. Where the recipe learns no reflections, judging shows none, and the five are all.
+    `count` is 1 or 10, or UsageError is raised. Where the recipe learns no reflections, judging shows none, and the
+    five are all.
     With 256 and 224 pixels the corners are (0, 0), (0, 32), (16, 16), (32, 0), (32, 32).
     """
     if count not in (1, 10):
@@ -82,10 +83,10 @@ def _logits(
         shown = Presentation(images, statistics, whole.device)
         for (top, left), mirrored in looked_at:
             patches = whole[:, top : top + images.patch, left : left + images.patch]
-            yield network(shown(patches, view(images, len(whole), (top, left), mirrored)).to(machine.sums), here)
+            yield network(shown(patches, view(len(whole), (top, left), mirrored)).to(machine.sums), here)
         return
     shown = Presentation(replace(images, patch=images.side), statistics, whole.device)
     for mirrored in sorted({mirrored for _, mirrored in looked_at}):
         # The corners of a square lie in the mirrored one as in the square itself.
-        seen = shown(whole, view(images, len(whole), (0, 0), mirrored)).to(machine.sums)
+        seen = shown(whole, view(len(whole), (0, 0), mirrored)).to(machine.sums)
         yield from logits_of_views(network, shared, seen, images.patch, corners, here)

@@ -1,4 +1,4 @@
-"""Which form of a kernel computes: the one place that decides."""
+"""Whose kernels compute a tensor's operations, Numba's, Triton's or PyTorch's own: the one place that decides."""
 
 from importlib.util import find_spec
 from typing import Literal

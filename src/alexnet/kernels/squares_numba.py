@@ -1,7 +1,7 @@
 """Images cut into squares that overlap: what minimal filtering (`winograd_numba.py`) works on.
 
-A square holds what 5 x 5 results of 3 x 3 kernels see, or 4 x 4 of 5 x 5. No square holds two images' pixels, which would fill it better: what is large, or
-not a number, in one of them would be seen in the other's results.
+A square holds what 5 x 5 results of 3 x 3 kernels see, or 4 x 4 of 5 x 5. No square holds two images' pixels, which
+would fill it better: what is large, or not a number, in one of them would be seen in the other's results.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Maps(NamedTuple):
     before: int
 
 
-class Squares(NamedTuple):
+class Grid(NamedTuple):
     """How images are cut; to compiled code.
 
     side, results   of a square, in pixels, and on a side
@@ -40,13 +40,13 @@ class Squares(NamedTuple):
     places: Maps
 
 
-def squares_of(shape: Sequence[int], kernels: int, size: int, pad: int) -> Squares:
+def squares_of(shape: Sequence[int], kernels: int, size: int, pad: int) -> Grid:
     """Of images of that shape, [N, C, H, W], with `pad` zeros around, under so many kernels of `size`."""
     _, maps, height, width = shape
     places = Maps(height + 2 * pad - size + 1, width + 2 * pad - size + 1, kernels, 0)
     results = RESULTS[size]
     rows, columns = -(-places.height // results), -(-places.width // results)
-    return Squares(side_of_square(size), results, rows, columns, Maps(height, width, maps, pad), places)
+    return Grid(side_of_square(size), results, rows, columns, Maps(height, width, maps, pad), places)
 
 
 @compiled_part

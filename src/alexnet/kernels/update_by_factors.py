@@ -2,7 +2,7 @@
 
 The gradient is a product of what entered and what was passed back, as many numbers as there are weights, of which each
 is read once. So here it is never written down: a block of it is computed in registers, or in tiles, and moves its
-weights at once, while the next ones come from memory. (54 of the paper's 61 million weights are in two such layers.)
+weights at once, while the next ones come from memory. (59 of the paper's 61 million weights are in three such layers.)
 
 What entered lies in panels, the numbers of some neighbouring inputs image after image; bf16 in pairs of images, which
 processors multiply at once.

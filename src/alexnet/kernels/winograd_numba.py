@@ -17,7 +17,7 @@ from alexnet.kernels.memory_numba import bare, lines, put, take
 from alexnet.kernels.points import kernel_at_points, pixels_at_points, results_at_points, side_of_square
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
-from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
+from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 
 SIZES = 3, 5  # of kernels
 MOST = side_of_square(SIZES[-1]) ** 2  # points
@@ -163,7 +163,7 @@ def _together(squares: int) -> int:
 
 @compiled
 def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, points: Any, sums: Any,
-             square: Any, offsets: Any, all_squares: int, cut: Squares, how: Filtering) -> None:  # fmt: skip
+             square: Any, offsets: Any, all_squares: int, cut: Grid, how: Filtering) -> None:  # fmt: skip
     """The shares from `first` to `last` of all images' squares."""
     groups, maps, several, of_an_image = how.groups, how.maps, how.several, cut.rows * cut.columns
     for unit in range(first, last):

@@ -17,7 +17,7 @@ from alexnet.kernels.memory_numba import bare, lines, put, take
 from alexnet.kernels.points import kernel_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import separable
-from alexnet.kernels.squares_numba import Squares, gather, squares_of, where_it_is
+from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 from alexnet.kernels.winograd_numba import MOST, SIZES, WIDTHS, enter, vectors_of
 
 MAPS = 8 if WIDTHS[0] > 1 else 4  # of a block of sums
@@ -89,7 +89,7 @@ def shared_out(groups: int, maps: int, kernels: int) -> tuple[int, int]:
 
 @compiled
 def _grow(first: int, last: int, x: Any, g: Any, above: Any, learnt: Any, tallies: Any, square: Any, offsets: Any,
-          points: Any, spread: Any, cut: Squares, how: Sums) -> None:  # fmt: skip
+          points: Any, spread: Any, cut: Grid, how: Sums) -> None:  # fmt: skip
     """The parts from `first` to `last` of the sums over all squares."""
     room = how.together * cut.columns
     for part in range(first, last):
@@ -114,7 +114,7 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 
 @compiled_part
 def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, square: Any, offsets: Any, points: Any, plane: int,
-             cut: Squares, how: Sums) -> None:  # fmt: skip
+             cut: Grid, how: Sums) -> None:  # fmt: skip
     """Some rows of squares, of their maps from `map_` on `own`, to the points."""
     for each in range(here * cut.columns):
         row, column = divmod(each, cut.columns)
@@ -125,7 +125,7 @@ def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, square: Any, of
 
 @compiled_part
 def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, square: Any, offsets: Any, spread: Any,
-             further: int, tallies: Any, tallied: bool, cut: Squares, how: Sums) -> None:  # fmt: skip
+             further: int, tallies: Any, tallied: bool, cut: Grid, how: Sums) -> None:  # fmt: skip
     """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
     `tallied`."""
     for each in range(here * cut.columns):

@@ -40,7 +40,7 @@ def write_report(run: Path) -> Path:
         lineage=lineage,
         data=folder.read_json("data.json"),
         classes=classifier.classes,
-        numbers=_numbers(folder, events, classifier),
+        numbers=_numbers(events, classifier),
         judgings=_judgings(classifier, folder, events),
         curves=curves(events),
         towers=_towers(classifier),
@@ -55,7 +55,7 @@ def write_report(run: Path) -> Path:
     return path
 
 
-def _numbers(folder: RunFolder, events: list[Event], classifier: Classifier) -> list[tuple[str, str]]:
+def _numbers(events: list[Event], classifier: Classifier) -> list[tuple[str, str]]:
     """The headline: value and what it is."""
     training = [event for event in events if event["event"] == "training"]
     seconds = sum(event["seconds_per_step"] * event["steps"] for event in training)

@@ -11,7 +11,10 @@ import torch
 
 from alexnet.runtime.memory import keep_memory
 
-PACKAGES = ("alexnet", "torch", "numpy", "pillow", "safetensors", "scikit-learn", "pyarrow")
+PACKAGES = (
+    "alexnet", "torch", "numpy", "numba", "llvmlite", "triton", "pillow", "simplejpeg", "safetensors", "scikit-learn",
+    "pyarrow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def environment(machine: Machine) -> dict[str, object]:
     return {
         "device": name_of(machine.device),
         "products": str(machine.products).removeprefix("torch."),
-        "processor": platform.machine(),
+        "processor": platform.machine() if machine.device.type == "cuda" else machine.kind,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),

@@ -1,4 +1,4 @@
-"""Every difference between two lineages, in plain words: the network's layers, its learning, what it is shown."""
+"""Every difference of effect between two lineages, in plain words: layers, learning, what the network is shown."""
 
 from dataclasses import dataclass, fields
 from itertools import groupby

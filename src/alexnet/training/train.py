@@ -42,8 +42,9 @@ def train(
 
     With `resume` the run there goes on from its newest whole checkpoint; a finished run is left as it is. Of several
     `ranks` the first one reads and writes the folder.
-    Raises BadInputError for pictures that cannot be learned from, a folder that holds another run, recipe or data, or
-    ranks that do not agree about what is to be done; and whatever `Training.run` raises.
+    Raises UsageError for a recipe that cannot work, or not over so many ranks; BadInputError for pictures that cannot
+    be learned from, a folder that holds another run, recipe or data, or ranks that do not agree about what is to be
+    done; and whatever `Training.run` raises.
     """
     recipe.check()
     parallel = recipe.parallel

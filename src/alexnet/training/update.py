@@ -8,7 +8,7 @@ For large batches, LARS (You, Gitman and Ginsburg, 2017): each weight's or bias'
 
     trust |w| / (|g| + 0.0005 |w|)
 
-so that no layer moves by more than a small share of its size, however large the rate.
+so that no layer moves by more than a small share of its size, however large the gradient.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,8 +34,8 @@ class Update:
                products read; the weights themselves stay here, in float32 (float64 where the network is)
     summed     for a network of which other processes have parts
 
-    `velocity` maps each parameter's name to float32 of its shape, zero at first; `weights` those of the network's file,
-    which are the parameters and the averages that batch normalization keeps.
+    `velocity` maps each parameter's name to float32 (float64) of its shape, zero at first; `weights` those of the
+    network's file, which are the parameters and the averages that batch normalization keeps.
     """
 
     def __init__(
