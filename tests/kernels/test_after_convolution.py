@@ -133,6 +133,12 @@ def test_no_images_are_refused(way):
         Following(True)(torch.zeros(0, 4, 5, 5))
 
 
+def test_maps_that_towers_cannot_share_are_refused(way):
+    for maps in (1, 33):
+        with pytest.raises(ValueError, match=rf"^{maps} maps: cannot be shared by 2 towers that are normalized apart$"):
+            Following(norm=PAPER)(torch.zeros(2, maps, 5, 5))
+
+
 @each
 def test_any_number_of_threads_gives_the_same_bits(what):
     x, before, results = activities(5, 12, 9, 9, dtype=torch.float32), torch.get_num_threads(), []

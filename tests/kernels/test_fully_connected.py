@@ -20,6 +20,13 @@ def connected(x, weight, bias):
     return _Connected.apply(x, weight, bias)
 
 
+def test_weights_of_another_kind_are_refused_as_by_pytorch():
+    x, weight, bias = numbers(2, 3), numbers(4, 3), numbers(4)
+    for given in ((x.float(), weight, bias), (x.bfloat16(), weight.float(), bias.float())):
+        with pytest.raises(RuntimeError, match="same dtype"):
+            fully_connected(*given)
+
+
 @KINDS
 @pytest.mark.parametrize(("images", "inputs", "outputs"), [(1, 1, 1), (5, 64, 10), (128, 300, 77)])
 def test_a_fully_connected_layer_is_the_product(images, inputs, outputs, dtype, bound):

@@ -1,13 +1,17 @@
 """Layers that are computed together otherwise, and that somebody watches or has replaced."""
 
+import warnings
+
 import pytest
 import torch
 from test_alexnet import images_for, small
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.modules.module import register_module_forward_hook
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.operations import Here
+from gradients import assert_near, numbers
 
 
 def test_a_hooked_or_replaced_layer_is_computed_by_itself():
@@ -69,6 +73,84 @@ def test_functions_of_the_network_are_differentiated():
     for name, parameter in weights.items():
         # Of two activities that are nearly equal another may win a pooling where a product is rounded otherwise.
         assert (gradients[name] - parameter.grad).norm() <= 0.2 * parameter.grad.norm(), name
+
+
+@pytest.mark.parametrize("which", ["cifar-18pct", "cifar-11pct"])
+def test_a_normalizing_networks_gradients_are_differentiated_again(which):
+    """By PyTorch's own operations throughout: what torch.func sees."""
+    network = AlexNet(which, classes=3).double().eval()
+    side = network.lineage.side
+    images, direction = (numbers(2, 3, side, side, seed=seed) * 60 for seed in (4, 5))
+    parameters = {name: each.detach() for name, each in network.named_parameters()}
+
+    def loss(images, parameters):
+        return torch.func.functional_call(network, parameters, (images,)).square().sum()
+
+    def along(images):
+        return (torch.func.grad(loss)(images, parameters) * direction).sum()
+
+    expected = torch.func.grad(along)(images)
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(network(images).square().sum(), images, create_graph=True)
+    (own,) = torch.autograd.grad((gradient * direction).sum(), images)
+    assert expected.norm() > 0
+    assert_near([own], [expected], 1e-10)
+    _, product = torch.autograd.functional.hvp(lambda x: network(x).square().sum(), images.detach(), direction)
+    assert_near([product], [expected], 1e-10)
+
+
+def test_gradients_of_each_image_and_forward_derivatives():
+    network = AlexNet("cifar-18pct", classes=3).double().eval()
+    parameters = {name: each.detach() for name, each in network.named_parameters()}
+    images, direction = numbers(3, 3, 32, 32) * 60, numbers(3, 3, 32, 32, seed=1)
+
+    def loss(parameters, image):
+        return torch.func.functional_call(network, parameters, (image[None],)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, images)
+    network(images).square().sum().backward()
+    assert_near([each.sum(0) for each in found.values()], [each.grad for each in network.parameters()], 1e-10)
+    _, slope = torch.func.jvp(network, (images,), (direction,))
+    steps = [network(images + sign * 1e-4 * direction) for sign in (1, -1)]
+    assert_near([slope], [(steps[0] - steps[1]) / 2e-4], 1e-6)
+
+
+def test_what_is_traced_is_pytorchs_operations():
+    """Not memory that a kernel fills, which nobody sees. And nothing of it stays."""
+    network, images = AlexNet("cifar-11pct", classes=3).eval(), numbers(2, 3, 24, 24).float() * 60
+    expected = network(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network, images)
+    torch.testing.assert_close(traced(images / 2), network(images / 2))
+    graph = make_fx(network)(images)
+    torch.testing.assert_close(graph(images / 2), network(images / 2))
+    torch.export.export(network, (images,))
+    again = torch.func.grad(lambda x: network(x).sum())(images)
+    assert type(again) is torch.Tensor
+    assert torch.equal(network(images), expected)
+
+
+def test_counting_on_the_meta_device_needs_no_numbers():
+    with torch.device("meta"):
+        assert AlexNet("cifar-11pct")(torch.zeros(2, 3, 24, 24)).shape == (2, 10)
+
+
+def test_layers_that_judge_while_others_learn_still_do_after_activities_were_asked_for():
+    network = AlexNet("cifar-11pct").train()
+    network.norm1.eval()
+    network.activations(torch.zeros(1, 3, 24, 24), "conv1")
+    assert network.training and network.conv1.training and not network.norm1.training
+
+
+def test_saved_activities_may_come_back_in_another_layout():
+    network, images = AlexNet("cifar-11pct", classes=3).train(), numbers(4, 3, 24, 24).float() * 60
+    with torch.autograd.graph.saved_tensors_hooks(torch.Tensor.contiguous, lambda x: x):
+        network(images, Here(network.masks(0, 0))).sum().backward()
+    own = [each.grad for each in network.parameters()]
+    network.zero_grad()
+    network(images, Here(network.masks(0, 0))).sum().backward()
+    assert_near(own, [each.grad for each in network.parameters()], 1e-5)
 
 
 @pytest.mark.parametrize("which", ["cifar-18pct", "cifar-11pct"])

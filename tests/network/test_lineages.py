@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from alexnet.network.alexnet import AlexNet
 from alexnet.network.cifar import CIFAR_18
 from alexnet.network.layers import (
     Convolution,
@@ -17,7 +18,7 @@ from alexnet.network.layers import (
     NormWithinMap,
     table,
 )
-from alexnet.network.lineages import LINEAGES, PAPER, SOURCE_2012, lineage
+from alexnet.network.lineages import LINEAGES, PAPER, SOURCE_2012, Lineage, lineage
 from alexnet.network.operations import operation
 from alexnet.network.scaling import scaled
 from alexnet.runtime.errors import UsageError
@@ -289,3 +290,9 @@ def test_a_descendant_may_only_replace_layers_that_exist():
     with pytest.raises(AssertionError, match="conv9"):
         PAPER.replacing("other", "with a slip", conv9=())
     assert len(PAPER.replacing("other", "without its first norm", norm1=()).layers) == len(PAPER.layers) - 1
+
+
+def test_maps_that_towers_cannot_share_are_refused():
+    layers = Convolution("conv1", 33, 3), NormAcrossMaps("norm1"), FullyConnected("fc2", 2)
+    with pytest.raises(UsageError, match=r"^norm1: 33 maps; give as many to each of its 2 towers$"):
+        AlexNet(Lineage("odd", "", side=9, towers=2, layers=layers, code="norm1"))

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from alexnet.kernels import after_convolution_numba
 from alexnet.kernels.choice import way
+from alexnet.kernels.differentiated import again, plain_gradients
 from alexnet.kernels.response_norm import across_maps
 
 LARGEST = 15  # a window whose places, and one value that stands for none, are told by a byte
 
 
 class Following(NamedTuple):
-    """What follows. Its gradient cannot be differentiated again.
+    """What follows.
 
     rectified   max(0, x) first (section 3.1)
     norm        towers, n, k, alpha, beta of section 3.3; n = 0: none
@@ -56,21 +57,27 @@ class Following(NamedTuple):
         """
         if not parts[0].shape[0]:
             raise ValueError("no images: a batch has at least one")
+        if self.norm[1] and (maps := sum(x.shape[1] for x in parts)) % self.norm[0]:
+            raise ValueError(f"{maps} maps: cannot be shared by {self.norm[0]} towers that are normalized apart")
         chosen, count = way(parts[0]), self.norm[0] if self.norm[1] else max(len(parts), towers)
         if {len(parts), towers} <= {1, count} and chosen == "triton" and (bias is not None or self != RECTIFIED):
             from alexnet.kernels import after_convolution_triton
 
             if after_convolution_triton.knows(*self.pool):
                 return _followed(self, after_convolution_triton, bias, towers, parts)
-        x = torch.cat(tuple(parts), 1) if len(parts) > 1 else parts[0]
         if towers > 1 or len(parts) > 1:  # normalized across what lies apart
-            return self.behind((x,), bias)[0].chunk(towers, 1)
-        x = x if bias is None else (x + bias[:, None, None]).to(x.dtype)
+            return self.behind((torch.cat(tuple(parts), 1),), bias)[0].chunk(towers, 1)
+        x = parts[0] if bias is None else (parts[0] + bias[:, None, None]).to(parts[0].dtype)
         if self.unpooled and not self.norm[1]:
             return (F.relu(x) if self.rectified else x,)
         if chosen != "numba" or self.pool[0] > LARGEST or self.pool[1] > self.pool[0]:
             return (self.plainly(x),)
         return _followed(self, after_convolution_numba, None, 1, (x,))
+
+    def together(self, parts: Sequence[Tensor], bias: Tensor | None) -> Tensor:
+        """The same of such maps, in one tensor, by PyTorch's own operations."""
+        x = torch.cat(tuple(parts), 1)
+        return self.plainly(x if bias is None else (x + bias[:, None, None]).to(x.dtype))
 
     def plainly(self, x: Tensor) -> Tensor:
         """The same by PyTorch's own operations, one after the other."""
@@ -88,6 +95,7 @@ RECTIFIED = Following(rectified=True)
 def _followed(
     what: Following, kernels: ModuleType, bias: Tensor | None, towers: int, parts: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
+    parts = [x.contiguous(memory_format=torch.channels_last) for x in parts]
     followed: tuple[Tensor, ...] = _Followed.apply(what, kernels, bias, towers, *parts)
     return followed
 
@@ -97,7 +105,6 @@ class _Followed(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, what: Following, kernels: ModuleType, bias: Tensor | None, towers: int, *parts: Tensor
     ) -> tuple[Tensor, ...]:
-        parts = tuple(x.contiguous(memory_format=torch.channels_last) for x in parts)
         (images, _, *sides), (size, stride) = parts[0].shape, what.pool
         rows, columns = (1 + -(-(side - size) // stride) for side in sides)
         if min(rows, columns) < 1:
@@ -108,16 +115,21 @@ class _Followed(torch.autograd.Function):
         outs = [torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last) for _ in range(towers)]
         kept = (0, 0, 0, 0) if what.unpooled else (images, rows, columns, maps)
         winners = torch.empty(kept, dtype=torch.uint8, device=parts[0].device)
-        bias = bias if bias is None else bias.contiguous()
-        kernels.forward(parts, bias, outs, winners, what)
+        kernels.forward(parts, bias if bias is None else bias.contiguous(), outs, winners, what)
         ctx.save_for_backward(winners, bias, *parts)
         ctx.what, ctx.kernels = what, kernels
         return tuple(outs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         winners, bias, *parts = ctx.saved_tensors
+        if again(gs[0]):
+            given, what = (bias, *parts), ctx.what
+            of_bias, *own = plain_gradients(lambda: what.together(given[1:], given[0]).chunk(len(gs), 1), given, gs)
+            return None, None, of_bias, None, *own
+        # Hooks for what is saved may have laid it otherwise.
+        parts = [x.contiguous(memory_format=torch.channels_last) for x in parts]
+        bias = bias if bias is None else bias.contiguous()
         laid = [g.to(parts[0].dtype).contiguous(memory_format=torch.channels_last) for g in gs]
         gradients = [torch.empty_like(x) for x in parts]
         of_bias = ctx.kernels.backward(parts, bias, laid, winners, gradients, ctx.what)

@@ -18,14 +18,15 @@ ON_CUDA = (torch.float32, torch.bfloat16, torch.float16)
 def way(x: Tensor) -> Way:
     """Compiled for the processor by Numba, for an NVIDIA GPU by Triton, or PyTorch's own operations one by one.
 
-    Those, too, where PyTorch itself compiles or exports the network, differentiates it as a function (`torch.func`) or
-    forwards, or counts with tensors that hold no numbers.
+    Those, too, where PyTorch itself compiles, exports or traces the network, differentiates it as a function
+    (`torch.func`) or forwards, or counts with tensors that hold no numbers.
     """
     if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
         return "plain"
-    # There is no public way to ask for either.
+    # There is no public way to ask for any of these.
     as_a_function, forwards = torch._C._functorch.peek_interpreter_stack(), forward_ad._current_level
-    if as_a_function is not None or forwards >= 0:
+    traced = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) or torch._C._get_tracing_state()
+    if as_a_function is not None or forwards >= 0 or traced:
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"

@@ -5,6 +5,7 @@ seed: any part of a mask can be computed anywhere, on any device, and the backwa
 it.
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,23 @@ def dropped(x: Tensor, *, keep: float, scale: float, seed: Tensor, row: int = 0,
     row, column   where x begins, if it is a part of something larger
     returns       the same shape and kind
     """
+    if way(x) == "plain":
+        return torch.where(_words(x, seed, row, column) < _bound(keep), x * scale, 0)
     y: Tensor = _Dropped.apply(x, keep, scale, seed, row, column)
     return y
+
+
+def _bound(keep: float) -> int:
+    """What 32 bits are below with that probability."""
+    return min(round(keep * 2**32), LOW)
+
+
+def _words(x: Tensor, seed: Tensor, row: int, column: int) -> Tensor:
+    """What Philox counts for each activity: int64 of the shape of x."""
+    columns = torch.arange(column, column + prod(x.shape[1:]), device=x.device)
+    rows = torch.arange(row, row + len(x), device=x.device)[:, None]
+    zero = torch.zeros((), dtype=torch.int64, device=x.device)
+    return philox(columns[None], rows, zero, zero, seed & LOW, seed >> 32).reshape(x.shape)
 
 
 class _Dropped(torch.autograd.Function):
@@ -39,25 +55,16 @@ class _Dropped(torch.autograd.Function):
         ctx.save_for_backward(seed)
         ctx.rest = keep, scale, row, column
         rows = x.reshape(len(x), -1).contiguous()
-        bound = min(round(keep * 2**32), LOW)
-        match way(x):
-            case "numba":
-                y = torch.empty_like(rows)
-                numbers = np.array([scale, 0], WIDE[x.dtype])
-                counts = np.array([int(seed), bound, row, column], np.uint64)
-                flat, length = (bare(rows.view(-1)), bare(y.view(-1))), rows.shape[1]
-                on_all_cores(_drop, len(rows), *flat, Scratch(length, numbers.dtype), length, numbers, counts)
-            case "triton":
-                from alexnet.kernels import dropout_triton
+        y, bound = torch.empty_like(rows), _bound(keep)
+        if way(x) == "triton":
+            from alexnet.kernels import dropout_triton
 
-                y = torch.empty_like(rows)
-                dropout_triton.drop(rows, y, scale, seed, bound, row, column)
-            case "plain":
-                columns = torch.arange(column, column + rows.shape[1], device=x.device)
-                below = torch.arange(row, row + len(rows), device=x.device)[:, None]
-                zero = torch.zeros((), dtype=torch.int64, device=x.device)
-                words = philox(columns[None], below, zero, zero, seed & LOW, seed >> 32)
-                y = torch.where(words < bound, rows * scale, 0)
+            dropout_triton.drop(rows, y, scale, seed, bound, row, column)
+        else:
+            numbers = np.array([scale, 0], WIDE[x.dtype])
+            counts = np.array([int(seed), bound, row, column], np.uint64)
+            flat, length = (bare(rows.view(-1)), bare(y.view(-1))), rows.shape[1]
+            on_all_cores(_drop, len(rows), *flat, Scratch(length, numbers.dtype), length, numbers, counts)
         return y.reshape(x.shape)
 
     @staticmethod

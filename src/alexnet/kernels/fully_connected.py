@@ -21,6 +21,8 @@ def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) ->
              processes (section 3.2), to the same bits
     """
     kind = kind_of_products(x)
+    if not x.dtype == weight.dtype == bias.dtype and not torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight, bias)  # which refuses them
     if way(x) == "numba" and kind == torch.bfloat16:
         connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind))
         return connected

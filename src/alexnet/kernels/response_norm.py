@@ -1,13 +1,13 @@
-"""Section 3.3: local response normalization, in every historical flavour, in few passes over memory.
+"""Section 3.3: local response normalization, in every historical flavour, by PyTorch's own operations.
 
 All flavours are one formula, `y = x / (k + alpha * sum of x^2 over a neighbourhood) ^ beta`; they differ in the
 neighbourhood. PyTorch's own `local_response_norm` runs some fifty sweeps forward and backward and divides alpha by n;
-here the sum is one small convolution (or pooling) and alpha multiplies the plain sum, as in the paper's formula.
+here the sum is one small convolution (or pooling) and alpha multiplies the plain sum, as in the paper's formula. Being
+ordinary operations it can be differentiated again, forwards, and as a function.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -26,10 +26,7 @@ def across_maps(x: Tensor, *, towers: int, n: int, k: float, alpha: float, beta:
     An even window reaches one map further down than up, as in the 2012 program. With towers=1 it crosses everything.
     """
     band = _band(x.shape[1] // towers, n, x.device, _wide(x.dtype)).repeat(towers, 1, 1, 1)
-    back = _band(x.shape[1] // towers, n, x.device, _wide(x.dtype), upside_down=True).repeat(towers, 1, 1, 1)
-    return _normalized(
-        x, lambda e: F.conv2d(e, band, groups=towers), lambda e: F.conv2d(e, back, groups=towers), k, alpha, beta
-    )
+    return _normalized(x, lambda energy: F.conv2d(energy, band, groups=towers), k, alpha, beta)
 
 
 def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> Tensor:
@@ -45,12 +42,14 @@ def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> 
     def patch_sum(energy: Tensor) -> Tensor:
         return F.avg_pool2d(energy, size, stride=1, padding=size // 2, divisor_override=1)
 
-    return _normalized(x, patch_sum, patch_sum, k, alpha, beta)
+    return _normalized(x, patch_sum, k, alpha, beta)
 
 
-def _normalized(x: Tensor, neighbours: Sum, transposed: Sum, k: float, alpha: float, beta: float) -> Tensor:
-    normalized: Tensor = _ResponseNorm.apply(x, neighbours, transposed, k, alpha, beta)[0]
-    return normalized
+def _normalized(x: Tensor, neighbours: Sum, k: float, alpha: float, beta: float) -> Tensor:
+    # There is no autocast on the meta device, and no way to switch it off.
+    with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+        wide = x.to(_wide(x.dtype))
+        return (wide * _power(k + alpha * neighbours(wide * wide), beta)).to(x.dtype)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -58,47 +57,13 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
-@lru_cache(maxsize=32)
-def _band(maps: int, n: int, device: torch.device, dtype: torch.dtype, *, upside_down: bool = False) -> Tensor:
+def _band(maps: int, n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """1 x 1 kernels that add up each map's window: float[maps, maps, 1, 1] of zeros and ones."""
     row = torch.arange(maps, device=device)
     first = row - n // 2  # an even window reaches further down
     column = row[None, :]
     inside = (column >= first[:, None]) & (column < first[:, None] + n)
-    if upside_down:
-        inside = inside.T
-    return inside.to(dtype)[:, :, None, None].contiguous()
-
-
-class _ResponseNorm(torch.autograd.Function):
-    """y = x d^-beta with d = k + alpha A(x^2), A linear;  dL/dx = g d^-beta - 2 alpha beta x A'(g y / d)."""
-
-    @staticmethod
-    def forward(
-        x: Tensor, neighbours: Sum, transposed: Sum, k: float, alpha: float, beta: float
-    ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
-            wide = x.to(_wide(x.dtype))
-            d = neighbours(wide * wide).mul_(alpha).add_(k)
-            return _power(d, beta).mul_(wide).to(x.dtype), d
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        """By itself, or torch.func would refuse it."""
-        (x, _, ctx.transposed, _, ctx.alpha, ctx.beta), (_, d) = inputs, output
-        ctx.mark_non_differentiable(d)
-        ctx.save_for_backward(x, d)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, d = ctx.saved_tensors
-        with torch.autocast(x.device.type, enabled=False):
-            wide = x.to(d.dtype)
-            direct = _power(d, ctx.beta).mul_(g)
-            shared = ctx.transposed((direct * wide).div_(d))
-            grad = direct.addcmul_(wide, shared, value=-2 * ctx.alpha * ctx.beta).to(x.dtype)
-        return grad, None, None, None, None, None
+    return inside.to(dtype)[:, :, None, None]
 
 
 def _power(d: Tensor, beta: float) -> Tensor:
@@ -106,4 +71,4 @@ def _power(d: Tensor, beta: float) -> Tensor:
     if beta != 0.75:
         return d.pow(-beta)
     root = d.rsqrt()
-    return root.sqrt().mul_(root)
+    return root.sqrt() * root

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from alexnet.kernels import response_norm, within_map_numba
 from alexnet.kernels.choice import way
+from alexnet.kernels.differentiated import again, plain_gradients
 
 
 def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> Tensor:
@@ -27,6 +28,7 @@ def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> 
             from alexnet.kernels import within_map_triton as kernels
         case "plain":
             return response_norm.within_map(x, size=size, k=k, alpha=alpha, beta=beta)
+    x = x.contiguous(memory_format=torch.channels_last)
     normalized: Tensor = _WithinMap.apply(x, kernels, size // 2, k, alpha, beta)
     return normalized
 
@@ -34,7 +36,6 @@ def within_map(x: Tensor, *, size: int, k: float, alpha: float, beta: float) -> 
 class _WithinMap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: ModuleType, *numbers: float) -> Tensor:  # type: ignore[override]
-        x = x.contiguous(memory_format=torch.channels_last)
         y = torch.empty_like(x)
         kernels.forward(x, y, *numbers)
         ctx.save_for_backward(x)
@@ -42,9 +43,13 @@ class _WithinMap(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
+        (x,), (reach, k, alpha, beta) = ctx.saved_tensors, ctx.numbers
+        if again(g):
+            how = {"size": 2 * reach + 1, "k": k, "alpha": alpha, "beta": beta}
+            (gradient,) = plain_gradients(lambda: (response_norm.within_map(x, **how),), (x,), (g,))
+            return gradient, None, None, None, None, None
+        x = x.contiguous(memory_format=torch.channels_last)  # hooks for what is saved may have laid it otherwise
         g = g.to(x.dtype).contiguous(memory_format=torch.channels_last)
         gradient = torch.empty_like(x)
         ctx.kernels.backward(x, g, gradient, *ctx.numbers)

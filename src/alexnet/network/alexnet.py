@@ -105,7 +105,7 @@ class AlexNet(nn.Module):
         for name in names:
             if name not in known:
                 raise UsageError(f"{name}: no such layer in {self.lineage.name}; {did_you_mean(name, known)}")
-        found, training, x = {}, self.training, images
+        found, training, x = {}, {module: module.training for module in self.modules()}, images
         self.eval()
         try:
             for number, name in enumerate(known):
@@ -113,7 +113,8 @@ class AlexNet(nn.Module):
                 if name in (names or known):
                     found[name] = x
         finally:
-            self.train(training)
+            for module, mode in training.items():
+                module.training = mode
         return found
 
     def masks(self, seed: int, step: int) -> Tensor:

@@ -154,6 +154,11 @@ class NormAcrossMaps(Layer):
     beta: float = 0.75
     towers: int = 2
 
+    def output(self, shape: Shape) -> Shape:
+        if shape[0] % self.towers:
+            raise UsageError(f"{self.name}: {shape[0]} maps; give as many to each of its {self.towers} towers")
+        return shape
+
 
 @dataclass(frozen=True)
 class NormWithinMap(Layer):
