@@ -51,7 +51,7 @@ def test_a_part_of_a_mask_is_the_masks_part():
     assert torch.equal(dropped(torch.ones(5, 60), keep=0.5, scale=1.0, seed=torch.tensor(9)), whole[:5, :60])
 
 
-@pytest.mark.parametrize("chosen", WAYS)
+@pytest.mark.parametrize("chosen", [*WAYS, "plain"])
 def test_a_part_from_anywhere_is_the_masks_part_forward_and_backward(monkeypatch, chosen):
     monkeypatch.setattr(dropout, "way", lambda x: chosen)
     whole = dropped(torch.ones(8, 100), keep=0.5, scale=1.0, seed=torch.tensor(9))

@@ -129,3 +129,14 @@ def test_its_gradient_is_differentiated_again(form, case):
     ours = of_gradients(lambda *of: StrideOne.apply(form.code, *of, pad, groups, False), form.kind)
     plain = of_gradients(lambda *of: F.conv2d(*of, padding=pad, groups=groups), torch.float64)
     assert_near(ours, plain, form.twice)
+
+
+def test_many_gradients_at_once(form):
+    *_, pad, groups = CASES["conv2"]
+    given = [each.requires_grad_() for each in given_for(form, "conv2")]
+    y = StrideOne.apply(form.code, *given, pad, groups, True)
+    some = torch.stack([numbers(*y.shape, seed=seed).to(form.kind) for seed in (5, 6)])
+    found = torch.func.vmap(lambda g: torch.autograd.grad(y, given, g, retain_graph=True))(some)
+    for number, g in enumerate(some):
+        one_by_one = torch.autograd.grad(y, given, g, retain_graph=True)
+        assert_near([each[number] for each in found], one_by_one, 4 * form.bound)

@@ -115,6 +115,14 @@ def test_gradients_of_each_image_and_forward_derivatives():
     assert_near([slope], [(steps[0] - steps[1]) / 2e-4], 1e-6)
 
 
+def test_many_gradients_at_once():
+    network, images = AlexNet("cifar-11pct", classes=3).double().train(), numbers(2, 3, 24, 24) * 60
+    y = network(images.requires_grad_(), Here(network.masks(0, 0)))[0]
+    (found,) = torch.autograd.grad(y, images, torch.eye(3).double(), retain_graph=True, is_grads_batched=True)
+    for one, own in zip(y, found, strict=True):
+        assert_near([own], torch.autograd.grad(one, images, retain_graph=True), 1e-10)
+
+
 def test_what_is_traced_is_pytorchs_operations():
     """Not memory that a kernel fills, which nobody sees. And nothing of it stays."""
     network, images = AlexNet("cifar-11pct", classes=3).eval(), numbers(2, 3, 24, 24).float() * 60
@@ -123,8 +131,9 @@ def test_what_is_traced_is_pytorchs_operations():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(network, images)
     torch.testing.assert_close(traced(images / 2), network(images / 2))
-    graph = make_fx(network)(images)
-    torch.testing.assert_close(graph(images / 2), network(images / 2))
+    for early in (False, True):
+        graph = make_fx(network, pre_dispatch=early)(images)
+        torch.testing.assert_close(graph(images / 2), network(images / 2))
     torch.export.export(network, (images,))
     again = torch.func.grad(lambda x: network(x).sum())(images)
     assert type(again) is torch.Tensor

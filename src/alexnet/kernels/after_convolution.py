@@ -67,17 +67,12 @@ class Following(NamedTuple):
                 return _followed(self, after_convolution_triton, bias, towers, parts)
         if towers > 1 or len(parts) > 1:  # normalized across what lies apart
             return self.behind((torch.cat(tuple(parts), 1),), bias)[0].chunk(towers, 1)
-        x = parts[0] if bias is None else (parts[0] + bias[:, None, None]).to(parts[0].dtype)
+        x = _biased(parts[0], bias)
         if self.unpooled and not self.norm[1]:
             return (F.relu(x) if self.rectified else x,)
         if chosen != "numba" or self.pool[0] > LARGEST or self.pool[1] > self.pool[0]:
             return (self.plainly(x),)
         return _followed(self, after_convolution_numba, None, 1, (x,))
-
-    def together(self, parts: Sequence[Tensor], bias: Tensor | None) -> Tensor:
-        """The same of such maps, in one tensor, by PyTorch's own operations."""
-        x = torch.cat(tuple(parts), 1)
-        return self.plainly(x if bias is None else (x + bias[:, None, None]).to(x.dtype))
 
     def plainly(self, x: Tensor) -> Tensor:
         """The same by PyTorch's own operations, one after the other."""
@@ -90,6 +85,10 @@ class Following(NamedTuple):
 
 
 RECTIFIED = Following(rectified=True)
+
+
+def _biased(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else (x + bias[:, None, None]).to(x.dtype)
 
 
 def _followed(
@@ -125,7 +124,12 @@ class _Followed(torch.autograd.Function):
         winners, bias, *parts = ctx.saved_tensors
         if again(gs[0]):
             given, what = (bias, *parts), ctx.what
-            of_bias, *own = plain_gradients(lambda: what.together(given[1:], given[0]).chunk(len(gs), 1), given, gs)
+
+            def plainly() -> Sequence[Tensor]:
+                y: Sequence[Tensor] = what.plainly(_biased(torch.cat(given[1:], 1), given[0])).chunk(len(gs), 1)
+                return y
+
+            of_bias, *own = plain_gradients(plainly, given, gs)
             return None, None, of_bias, None, *own
         # Hooks for what is saved may have laid it otherwise.
         parts = [x.contiguous(memory_format=torch.channels_last) for x in parts]

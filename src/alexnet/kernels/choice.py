@@ -23,16 +23,33 @@ def way(x: Tensor) -> Way:
     """
     if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
         return "plain"
-    # There is no public way to ask for any of these.
-    as_a_function, forwards = torch._C._functorch.peek_interpreter_stack(), forward_ad._current_level
-    traced = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) or torch._C._get_tracing_state()
-    if as_a_function is not None or forwards >= 0 or traced:
+    if _as_a_function(x) or _traced():
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"
     if TRITON and x.device.type == "cuda" and x.dtype in ON_CUDA:
         return "triton"
     return "plain"
+
+
+# There is no public way to ask for any of these.
+
+
+def _as_a_function(x: Tensor) -> bool:
+    functions = torch._C._functorch
+    batched = functions.is_legacy_batchedtensor(x)  # `is_grads_batched`
+    return batched or functions.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def _traced() -> bool:
+    proxy = torch._C._TorchDispatchModeKey.PROXY
+    modes = torch._C._get_dispatch_mode(proxy), torch._ops._get_dispatch_mode_pre_dispatch(proxy)
+    return any(modes) or torch._C._get_tracing_state() is not None
+
+
+def one_kind(x: Tensor, *parameters: Tensor) -> bool:
+    """Whether they are of one kind, or autocast makes them so."""
+    return all(each.dtype == x.dtype for each in parameters) or torch.is_autocast_enabled(x.device.type)
 
 
 def kind_of_products(x: Tensor) -> torch.dtype:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.kernels import convolution_at_points, convolution_on_tiles
-from alexnet.kernels.choice import ON_CPU, add_up, kind_of_products, way
+from alexnet.kernels.choice import ON_CPU, add_up, kind_of_products, one_kind, way
 from alexnet.kernels.in_blocks import SIDE, InBlocks, kernels_in_blocks, maps_of_a_block, shape_of_blocks
 from alexnet.kernels.stride_one import StrideOne
 from alexnet.kernels.tiles_numba import there_are_tiles
@@ -48,8 +48,7 @@ def convolution(
         if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight) or _filtered(x, weight, bias, pad)):
             x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
             stride, pad, before, behind = 1, (0, 0), 0, 0
-        one_kind = x.dtype == weight.dtype == bias.dtype or torch.is_autocast_enabled("cpu")
-        form = _form(kind) if stride == 1 and before == behind and one_kind else None
+        form = _form(kind) if stride == 1 and before == behind and one_kind(x, weight, bias) else None
         if form and form.fits(x, weight, bias, before, groups) and form.worth_it(x := x.to(kind), weight, before):
             found: Tensor = StrideOne.apply(form, x, weight.to(kind), bias.to(kind), before, groups, rectified)
             return found

@@ -1,8 +1,8 @@
 """Section 4.2: dropout whose masks are a function of (seed, row, column), counted and not drawn.
 
 Philox 4x32-10 (Salmon, Moraes, Dror and Shaw, 2011) makes a number of (column, row, 0, 0) under the key that is the
-seed: any part of a mask can be computed anywhere, on any device, and the backward computes it again instead of keeping
-it.
+seed: any part of a mask can be computed anywhere, on any device, and a kernel's backward computes it again instead of
+keeping it.
 """
 
 from math import prod
@@ -31,7 +31,11 @@ def dropped(x: Tensor, *, keep: float, scale: float, seed: Tensor, row: int = 0,
     returns       the same shape and kind
     """
     if way(x) == "plain":
-        return torch.where(_words(x, seed, row, column) < _bound(keep), x * scale, 0)
+        columns = torch.arange(column, column + prod(x.shape[1:]), device=x.device)
+        rows = torch.arange(row, row + len(x), device=x.device)[:, None]
+        zero = torch.zeros((), dtype=torch.int64, device=x.device)
+        words = philox(columns[None], rows, zero, zero, seed & LOW, seed >> 32)
+        return torch.where(words.reshape(x.shape) < _bound(keep), x * scale, 0)
     y: Tensor = _Dropped.apply(x, keep, scale, seed, row, column)
     return y
 
@@ -39,14 +43,6 @@ def dropped(x: Tensor, *, keep: float, scale: float, seed: Tensor, row: int = 0,
 def _bound(keep: float) -> int:
     """What 32 bits are below with that probability."""
     return min(round(keep * 2**32), LOW)
-
-
-def _words(x: Tensor, seed: Tensor, row: int, column: int) -> Tensor:
-    """What Philox counts for each activity: int64 of the shape of x."""
-    columns = torch.arange(column, column + prod(x.shape[1:]), device=x.device)
-    rows = torch.arange(row, row + len(x), device=x.device)[:, None]
-    zero = torch.zeros((), dtype=torch.int64, device=x.device)
-    return philox(columns[None], rows, zero, zero, seed & LOW, seed >> 32).reshape(x.shape)
 
 
 class _Dropped(torch.autograd.Function):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.kernels.choice import add_up, kind_of_products, way
+from alexnet.kernels.choice import add_up, kind_of_products, one_kind, way
 
 
 def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) -> Tensor:
@@ -21,7 +21,7 @@ def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) ->
              processes (section 3.2), to the same bits
     """
     kind = kind_of_products(x)
-    if not x.dtype == weight.dtype == bias.dtype and not torch.is_autocast_enabled(x.device.type):
+    if not one_kind(x, weight, bias):
         return F.linear(x, weight, bias)  # which refuses them
     if way(x) == "numba" and kind == torch.bfloat16:
         connected: Tensor = _Connected.apply(x.to(kind), weight.to(kind), bias.to(kind))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alexnet.kernels.differentiated import again
 from alexnet.kernels.plain_convolution import gradients, masked
 
 
@@ -35,7 +36,7 @@ class StrideOne(torch.autograd.Function):
         (x, weight, y), form = ctx.saved_tensors, ctx.form
         pad, groups = ctx.pad, ctx.groups
         _, of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # to be differentiated again
+        if again(g):
             return None, *gradients(masked(g, y), x, weight, pad, groups, (of_x, of_weight, of_bias)), None, None, None
         own = by_weight = by_bias = None
         if of_x and form.fits_back(weight, pad):
