@@ -17,7 +17,8 @@ from alexnet.kernels.stride_one import StrideOne
 from gradients import Counted, assert_near, numbers, with_gradients
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="Numba is not installed or switched off")
-BOUND, WIDER = 4e-6, 1e-5  # for kernels of 3 and of 5; PyTorch's own are within 1e-6
+# For kernels of 3, over hundreds of maps, and of 5; PyTorch's own are within 1e-6.
+BOUND, MANY_MAPS, WIDER = 3e-6, 4e-6, 1e-5
 CASES = {  # images, maps, kernels, height, width, size, pad, groups
     "conv1 over blocks": (4, 48, 96, 9, 57, 3, 0, 1),
     "conv2": (4, 96, 256, 5, 27, 5, 2, 2),
@@ -58,8 +59,8 @@ def whatever_it_is_worth(monkeypatch):
 @pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, case, rectified):
-    *_, size, pad, groups = case
-    calls = []
+    _, maps, *_, size, pad, groups = case
+    calls, bound = [], WIDER if size == 5 else MANY_MAPS if maps > 128 else BOUND
     monkeypatch.setattr(
         module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[0]) or StrideOne.apply(*of)})
     )
@@ -73,7 +74,7 @@ def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, c
         y = F.conv2d(x, weight, bias, padding=pad, groups=groups)
         return y * (own[0] > 0) if rectified else y  # what is nearly 0 may round to either side
 
-    assert_near(own, with_gradients(plainly, given_for(case), torch.float64), BOUND if size == 3 else WIDER)
+    assert_near(own, with_gradients(plainly, given_for(case), torch.float64), bound)
     assert calls == [convolution_at_points]
     assert own[0].is_contiguous(memory_format=torch.channels_last)
 

@@ -44,7 +44,8 @@ class Following(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """float[N, C, H, W] -> float[N, C, H', W'], channels last; where nothing is normalized or pooled, as it lay.
 
-        Raises ValueError when there are no images, or windows have no place (PyTorch's own way: RuntimeError).
+        Raises ValueError when there are no images, towers cannot share the maps, or windows have no place
+        (PyTorch's own way: RuntimeError).
         """
         return self.behind((x,), None)[0]
 

@@ -19,6 +19,8 @@ def fully_connected(x: Tensor, weight: Tensor, bias: Tensor, towers: int = 1) ->
 
     towers   whose outputs these are: in float32 each passes its gradient back by itself, and they add up as between
              processes (section 3.2), to the same bits
+
+    Raises PyTorch's RuntimeError for several kinds without autocast.
     """
     kind = kind_of_products(x)
     if not one_kind(x, weight, bias):

@@ -35,7 +35,8 @@ class AlexNet(nn.Module):
     classes    how many; the lineage's own number by default
     seed       of the initial values
 
-    It starts with its lineage's initial values. Raises UsageError for an unknown name or no classes.
+    It starts with its lineage's initial values. Raises UsageError for an unknown name, no classes, or maps that
+    towers cannot share.
 
     >>> network = AlexNet("cifar-18pct")
     >>> network(torch.zeros(2, 3, 32, 32)).shape

@@ -155,6 +155,7 @@ class NormAcrossMaps(Layer):
     towers: int = 2
 
     def output(self, shape: Shape) -> Shape:
+        """The same. Raises UsageError where the towers cannot share the maps equally."""
         if shape[0] % self.towers:
             raise UsageError(f"{self.name}: {shape[0]} maps; give as many to each of its {self.towers} towers")
         return shape
