@@ -12,6 +12,7 @@ import torch
 
 from alexnet.runtime import checkpoint
 from alexnet.runtime.checkpoint import Checkpoint
+from alexnet.runtime.commit import remove_leftovers
 from alexnet.runtime.errors import BadInputError, DivergedError, MachineError
 from company import stream_of
 
@@ -106,8 +107,6 @@ def test_a_flipped_bit_anywhere_falls_back_to_the_checkpoint_before_it_with_a_wo
     told = []
     assert checkpoint.newest(two, told.append) == two / "step-000000001"
     assert len(told) == 1 and str(damaged) in told[0] and "damaged" in told[0] and "\n" not in told[0]
-    with pytest.raises(BadInputError, match=f"^{damaged}"):
-        checkpoint.load(damaged)
     assert same(checkpoint.load(two / "step-000000001"), made(1))
     assert names(two) == ["step-000000001", "step-000000002"], "nothing is deleted on reading"
 
@@ -132,8 +131,9 @@ def test_a_manifest_that_vouches_for_nothing_is_damage(two, manifest):
 def test_a_checkpoint_of_a_later_format_is_named_as_that(two):
     file = two / "step-000000002" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
-    with pytest.raises(BadInputError, match="another version"):
-        checkpoint.load(two / "step-000000002")
+    told = []
+    assert checkpoint.newest(two, told.append) == two / "step-000000001"
+    assert len(told) == 1 and "another version" in told[0]
 
 
 def test_when_all_are_damaged_the_newest_is_named_and_nothing_is_guessed(two):
@@ -185,7 +185,8 @@ def test_a_save_that_does_not_fit_leaves_the_older_checkpoints(two, largest_file
 
 
 def _state(folder):
-    """The newest checkpoint by its step; an exception where there is none that is whole."""
+    """What a run finds: the newest checkpoint by its step; an exception where there is none that is whole."""
+    remove_leftovers(folder)
     path = checkpoint.newest(folder)
     step = int(path.name[5:])
     assert same(checkpoint.load(path), made(step))
@@ -198,7 +199,7 @@ def test_wherever_a_save_is_killed_a_whole_checkpoint_is_there(tmp_path):
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr
     of_the_next_step, of_the_same_step = json.loads(ended.stdout)
-    for outcomes, found in ((of_the_next_step, {"step 2", "step 3"}), (of_the_same_step, {"step 1", "step 2"})):
+    for outcomes, found in ((of_the_next_step, {"step 2", "step 3"}), (of_the_same_step, {"step 2"})):
         left = [state for where, state in outcomes if where != "alive"]
         assert len(left) > 18 and set(left) == found
         assert outcomes[-1] == ["alive", max(found)]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -97,7 +98,7 @@ def test_a_run_held_by_another_process_is_refused_with_its_number_until_that_end
             assert other.stdout.readline() == "held\n"
             (run.path / ".result.json.partial").write_text("being written by the other")
             with (
-                pytest.raises(MachineError, match=f"^{run.path}: in use by process {other.pid}; ") as told,
+                pytest.raises(MachineError, match=f"^{run.path}: in use by process {other.pid} on .+; ") as told,
                 run.locked(),
             ):
                 pass
@@ -106,7 +107,7 @@ def test_a_run_held_by_another_process_is_refused_with_its_number_until_that_end
         finally:
             other.send_signal(signal.SIGKILL)
     with run.locked():
-        assert (run.path / ".lock").read_text() == str(os.getpid())
+        assert (run.path / ".lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
         assert not (run.path / ".result.json.partial").exists()
 
 

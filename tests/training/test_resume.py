@@ -205,7 +205,7 @@ def test_a_folder_that_another_process_trains_in_is_refused_and_the_other_goes_o
             ended = alexnet(*command, path, *more)
             assert ended.code == (4 if more else 3), ended.err
             assert len(ended.err.splitlines()) == 1
-            assert not more or f"{path}: in use by process {number}; " in ended.err
+            assert not more or f"{path}: in use by process {number} on " in ended.err
     finally:
         code, said = nursery.end(signal.SIGCONT)
     assert code == 0, said

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from alexnet.command_line.saying import complain
 from alexnet.command_line.words import Result
-from alexnet.runtime.errors import AlexNetError, MachineError, PeerError, UsageError, explain_os_error
+from alexnet.runtime.errors import PeerError, UsageError, understood
 from alexnet.runtime.suggestions import did_you_mean
 
 HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was really run
@@ -42,23 +42,18 @@ def main(words: Sequence[str] | None = None) -> int:
             _run(verb, rest)
         finally:
             sys.stdout.flush()  # here and not at the interpreter's end, where nobody could catch what it raises
-    except AlexNetError as error:
-        if not (isinstance(error, PeerError) and error.silent):
-            complain(verb, error)
-        return error.exit_code
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):  # `| head`: nobody is left to read
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        complain(verb, explain_os_error(error, error.filename or verb))
-        return MachineError.exit_code
-    except MemoryError:
-        smaller = ", or use a smaller --learning.batch" if verb == "train" else ""
-        complain(verb, MachineError(f"memory: not enough; end other programs{smaller}"))
-        return MachineError.exit_code
+    except BrokenPipeError:  # `| head`: nobody is left to read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f"alexnet {verb}: stopped", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (told := understood(error, verb)):
+            raise
+        if not (isinstance(told, PeerError) and told.silent):
+            complain(verb, told)
+        return told.exit_code
     return 0
 
 

@@ -43,22 +43,21 @@ def run(words: Sequence[str]) -> Result:
 
 def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
-    from alexnet.runtime.ranks import may_restart, restarts
+    from alexnet.runtime.ranks import may_restart
     from alexnet.training.progress import Display
     from alexnet.training.train import train
 
     if may_restart() and not options.run:
         raise UsageError("--run: name the run's folder; after a restart it has to be found again")
     dataset = ranks.in_turn(lambda: open_dataset(options.data))
-    resume = options.resume or (
-        ranks.highest(restarts())[0] > 0 and ranks.from_first(RunFolder(options.run or Path()).exists())
-    )
-    own = ranks.from_first(_recipe_of(options.run) if resume and not options.recipe and ranks.first else None)
+    named: str = ranks.from_first(str(options.run or ""))
+    resume = _goes_on(Path(named), options.resume, ranks)
+    own = ranks.from_first(_recipe_of(Path(named)) if resume and not options.recipe and ranks.first else None)
     recipe = (
-        Recipe.from_json(own, f"{options.run}/recipe.json") if own
+        Recipe.from_json(own, f"{named}/recipe.json") if own
         else recipe_named(options.recipe or "default", len(dataset.training), dataset.reflects)
     ).altered(settings).check_looked_at(settings)  # fmt: skip
-    run = options.run or Path(ranks.from_first(str(_new_run(recipe.name, options.data))))
+    run = Path(named or ranks.from_first(str(_new_run(recipe.name, options.data))))
     with Display(options.quiet, shown=ranks.first) as display:
         result = train(recipe, dataset, run, display, resume=resume, ranks=ranks)
         if not ranks.first:
@@ -69,6 +68,19 @@ def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Res
         f"pictures (one view), {result['images_per_second']:,.0f} images/s"
     )
     return result
+
+
+def _goes_on(run: Path, asked: bool, ranks: "Ranks") -> bool:
+    """Whether to go on with the run there: if any rank was told to, or torchrun starts these processes again.
+
+    Not with one that was there before torchrun started them for the first time: that was refused, and is again.
+    """
+    from alexnet.runtime.ranks import remembered, restarts
+
+    told, again = ranks.highest(asked, restarts())
+    there = ranks.first and RunFolder(run).exists()
+    older = there and remembered(f"older/{run}", not (told or again))
+    return bool(told or (again and ranks.from_first(there and not older)))
 
 
 def _recipe_of(run: Path) -> str | None:

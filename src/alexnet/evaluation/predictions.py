@@ -56,20 +56,24 @@ def predict(
 
     `views` is 1 or 10. Portions are dealt out to the ranks, and every rank is given all of the predictions: a sum of
     what one of them knows and the others have as zeros, which is exact. The processes of a hybrid share one out.
+    All ranks call `progress` equally often, so that they may talk there; what it raises ends the judging.
     """
     judged = torch.zeros(len(squares), network.lineage.classes)
     parts = next((layer.parts for layer in network.lineage.layers if isinstance(layer, Gathering)), 1)
     on_gpu = machine.device.type == "cuda"
     portion = parts * int(ranks.highest(ON_GPU if on_gpu else PORTION)[0])  # of one size, whoever judges
-    for start in range(ranks.share * portion, len(squares), ranks.shares * portion):
-        numbers = np.arange(start, min(start + portion, len(squares)))
+    for start in range(0, len(squares), ranks.shares * portion):
+        numbers = np.arange(start, len(squares))[ranks.share * portion :][:portion]
+        if not len(numbers):
+            progress(len(squares), len(squares))
+            continue
         dealt = np.array_split(numbers, parts)
         here = Here(counts=tuple(len(each) for each in dealt))
         own = dealt[ranks.tower if parts > 1 else 0]
         # Who has no image computes one that does not count.
         seen = squares.gather(own if len(own) else numbers[:1], pinned=on_gpu)
         judged[numbers] = probabilities(network, seen, images, statistics, machine, views, here)
-        progress(start + len(numbers), len(squares))
+        progress(int(numbers[-1]) + 1, len(squares))
     ranks.total(judged)
     return Predictions(judged, torch.from_numpy(squares.labels), len(patches(images, views)))
 

@@ -38,7 +38,7 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `step` as its numbers come, then forget all but the two newest.
+    """Write the checkpoint of `step` as its numbers come, in place of one there; then forget all but the two newest.
 
     Raises MachineError when the machine refuses, DivergedError for a value that is not finite. Unless it was an old one
     that could not be removed, no checkpoint is made then and the older ones are untouched; the streams have to be read
@@ -55,8 +55,6 @@ def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapp
         digests[STATE] = sha256(content).hexdigest()
         manifest = {"format": FORMAT, "sha256": digests}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        if path.exists():  # the same step again, judged since: the old one stays until the new one is written
-            _remove(path)
     for old in _folders(folder)[:-KEPT]:
         try:
             _remove(old)
@@ -84,12 +82,8 @@ def newest(folder: Path, notice: Callable[[str], None] | None = None, only: str 
 
 
 def load(path: Path) -> Checkpoint:
-    """Open a checkpoint: its tensors are read from the disk as they are used, so keep others out of the folder.
-
-    Raises BadInputError naming the damaged file.
-    """
-    if fault := _faults(path):
-        raise BadInputError(f"{fault}; train again")
+    """Open a checkpoint that `newest` found whole. Its tensors are read from the disk as they are used, so keep others
+    out of the folder. Raises BadInputError when a file cannot be read."""
     weights, velocity = (_understood(path / name, tensors_from_file) for name in (WEIGHTS, VELOCITY))
     return Checkpoint(weights, velocity, json.loads((path / STATE).read_text()))
 

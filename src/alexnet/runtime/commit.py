@@ -14,6 +14,7 @@ from typing import IO
 from alexnet.runtime.errors import explain_os_error
 
 PARTIAL = ".partial"
+BEFORE = f".before{PARTIAL}"  # a whole folder that makes way
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -48,9 +49,10 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill with flat files; it becomes `path` when the block ends without an exception.
 
-    `path` must not exist. Raises MachineError when the machine refuses; what was filled so far is then removed.
+    A folder that was there makes way once the new one is on the disk. Raises MachineError when the machine refuses;
+    what was filled so far is then removed.
     """
-    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial, before = (path.with_name(f".{path.name}{ending}") for ending in (PARTIAL, BEFORE))
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -58,8 +60,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         for file in partial.iterdir():
             flush(file)
         flush(partial)
+        if path.exists():
+            path.rename(before)
         partial.rename(path)
         flush(path.parent)
+        shutil.rmtree(before, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise explain_os_error(error, path) from error
@@ -69,7 +74,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what an interrupted write left in `folder`."""
+    """Remove what an interrupted write left in `folder`; what had made way for nothing goes back."""
+    for before in folder.glob(f".*{BEFORE}"):
+        if not (place := folder / before.name[1 : -len(BEFORE)]).exists():
+            before.rename(place)
     for leftover in folder.glob(f".*{PARTIAL}"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 

@@ -11,10 +11,8 @@ import torch
 
 from alexnet.runtime.memory import keep_memory
 
-PACKAGES = (
-    "alexnet", "torch", "numpy", "numba", "llvmlite", "triton", "pillow", "simplejpeg", "safetensors", "scikit-learn",
-    "pyarrow",
-)  # fmt: skip
+ARITHMETIC = ("torch", "numpy", "numba", "llvmlite", "triton", "pillow", "simplejpeg")  # what numbers come out of
+PACKAGES = ("alexnet", *ARITHMETIC, "safetensors", "scikit-learn", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -89,11 +87,12 @@ def environment(machine: Machine) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := version_of(name))},
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version that is installed; None where there is none."""
     try:
         return version(package)
     except PackageNotFoundError:

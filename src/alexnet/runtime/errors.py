@@ -59,6 +59,19 @@ class Interrupted(AlexNetError):  # noqa: N818  (an ending, not an error)
         self.exit_code = 128 + signal_number
 
 
+def understood(error: BaseException, where: str) -> AlexNetError | None:
+    """The error in a user's words, and with the exit code that goes with it; None for what is a defect of ours, or none
+    at all. What the operating system refuses is told of the file it names, else of `where`."""
+    if isinstance(error, AlexNetError):
+        return error
+    if isinstance(error, MemoryError):
+        return MachineError(
+            "memory: not enough; end other programs, or give this one less at a time (train: a smaller "
+            "--parallel.portion)"
+        )
+    return explain_os_error(error, error.filename or where) if isinstance(error, OSError) else None
+
+
 def explain_os_error(error: OSError, path: str | os.PathLike[str]) -> MachineError:
     """The operating system's refusal to write `path`, with its remedy."""
     remedy = {

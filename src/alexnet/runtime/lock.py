@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,12 +26,12 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise MachineError(f"{folder}: in use by process {lock.read() or '?'}; wait for it to end") from None
+            raise MachineError(f"{folder}: in use by {lock.read() or 'another process'}; wait for it to end") from None
         except OSError as error:
             raise MachineError(
-                f"{folder}: cannot be locked: {error.strerror}; choose a folder on this machine"
+                f"{folder}: cannot be locked: {error.strerror}; choose one on a disk that can lock files (flock)"
             ) from error
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
         yield

@@ -11,14 +11,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from types import FrameType
 
 from torch._C._distributed_c10d import PrefixStore
 
-from alexnet.runtime.errors import AlexNetError, PeerError
+from alexnet.runtime.errors import AlexNetError, PeerError, understood
 from alexnet.runtime.ranks import Ranks, joined, machine_here, name_here, parted, store
 
 BEAT = 1.0  # seconds
@@ -93,15 +93,28 @@ class Pulse:
             raise SystemExit(128 + number)
 
     def fail(self, error: BaseException) -> None:
-        """Leave word of the `error` that ends this process; raise a PeerError where another's came first."""
+        """Leave word of the `error` that ends this process; raise a PeerError where another's came first, or where
+        nobody can be told and it is no error that has a name."""
         self.failing = True
-        if isinstance(error, AlexNetError):
-            self._leave(error.exit_code, str(error))
-        elif not self._found_lost():
-            said = "stopped" if isinstance(error, SystemExit | KeyboardInterrupt) else repr(error)
-            self._leave(int(error.code or 0) if isinstance(error, SystemExit) else 1, f"{name_here()}: {said}")
+        told = understood(error, name_here())
+        try:
+            self._tell_others(error, told)
+        except RuntimeError:  # of the store's, which its machine may have taken along
+            if not told:
+                raise self._cut_off() from None
+            return
         if self.word and (self.word.speaker != self.ranks.rank or self.word.code == PeerError.exit_code):
             raise self._ending(self.word) from None
+
+    def _tell_others(self, error: BaseException, told: AlexNetError | None) -> None:
+        if told:
+            self._leave(told.exit_code, str(told))
+        elif not self._found_lost():
+            stopped = isinstance(error, SystemExit | KeyboardInterrupt)
+            code = int(error.code or 0) if isinstance(error, SystemExit) else 130 if stopped else 1
+            self._leave(code, f"{name_here()}: {'stopped' if stopped else repr(error)}")
+        if int(os.environ.get("LOCAL_WORLD_SIZE", self.ranks.world)) < self.ranks.world:
+            time.sleep(2 * BEAT)  # where torchrun ends with this process, and the store with torchrun: let others hear
 
     def _found_lost(self) -> bool:
         """Whether there is word, or comes to be, or a rank is found whose pulse has stopped."""
@@ -133,13 +146,23 @@ class Pulse:
             self.word = Word(**json.loads(self.store.get(WORD)))
         return self.word is not None
 
+    def _cut_off(self) -> PeerError:
+        store_at = f"{os.environ['MASTER_ADDR']} port {os.environ['MASTER_PORT']}"
+        return PeerError(
+            f"{name_here()}: the store at {store_at} no longer answers, nor do other machines; resume the run"
+        )
+
     def _ending(self, word: Word) -> PeerError:
         own = word.speaker == self.ranks.rank
         heard = word.machine == machine_here() or os.environ.get("LOCAL_RANK", "0") != "0"
         return PeerError(word.line if own else f"ended with {word.line}", word.code, silent=heard and not own)
 
     def _beat(self) -> None:
-        """The thread that talks with the store."""
+        """The thread that talks with the store; without it `_watch` finds that nobody answers."""
+        with suppress(RuntimeError):
+            self._beat_on()
+
+    def _beat_on(self) -> None:
         following, beats = (self.ranks.rank + 1) % self.ranks.world, 0
         heard, heard_at = b"", time.monotonic()
         while not self.stopped.wait(BEAT):
@@ -162,11 +185,7 @@ class Pulse:
             if self.word and now - found_at > GRACE:
                 self._end_at_once(self._ending(self.word))
             if now - self.answered_at > self.silence + GRACE:
-                store_at = f"{os.environ['MASTER_ADDR']} port {os.environ['MASTER_PORT']}"
-                line = (
-                    f"{name_here()}: the store at {store_at} no longer answers, nor do other machines; resume the run"
-                )
-                self._end_at_once(PeerError(line))
+                self._end_at_once(self._cut_off())
 
     def _end_at_once(self, ending: PeerError) -> None:
         if not ending.silent:

@@ -189,6 +189,17 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
+def remembered(name: str, now: bool) -> bool:
+    """Whether `name` was said `now` or before torchrun started these processes again, which it may."""
+    if not may_restart():
+        return False
+    kept = store()
+    if now:
+        kept.set(name, "")
+    found: bool = kept.check([name])
+    return found
+
+
 def name_here() -> str:
     """What people call this process: `rank 1 (on node7)`."""
     return f"rank {os.environ.get('RANK', '0')} (on {machine_here()})"

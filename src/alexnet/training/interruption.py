@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on. A second one ends at once."""
+"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on. A second one, if either is Ctrl-C, ends at once.
+
+A second SIGTERM changes nothing: who stops a whole group of processes (systemd, some of Slurm's ways) sends each of
+them one, and torchrun passes its own on.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -15,7 +19,7 @@ class Interruption:
         self.signal_number = 0
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.signal_number:
+        if self.signal_number and signal.SIGINT in (self.signal_number, number):
             raise KeyboardInterrupt
         self.signal_number = number
 

@@ -157,17 +157,21 @@ class Training:
             if portion.last and (self.position.step % self.line_every == 0 or self.position.step % steps == 0):
                 self._training_line(epoch)
             if signal_number:
-                self._save(needed=True)
-                raise Interrupted(
-                    f"{self.folder.path}: stopped after step {self.position.step:,} of {self.total_steps:,}, saved; "
-                    "the same command with --resume goes on",
-                    int(signal_number),
-                )
+                self._end(int(signal_number))
             if save and portion.last:
                 self._save()
             waiting = time.monotonic()
         self._judge(epoch)
         self._save(needed=self.position.step == self.total_steps)
+
+    def _end(self, signal_number: int) -> None:
+        """Save, and raise Interrupted."""
+        self._save(needed=True)
+        raise Interrupted(
+            f"{self.folder.path}: stopped after step {self.position.step:,} of {self.total_steps:,}, saved; the same "
+            "command with --resume goes on",
+            signal_number,
+        )
 
     def _learn(self, portion: Portion) -> None:
         loss = self.step(portion, self.position.step, self._rate)
@@ -250,6 +254,8 @@ class Training:
     def _judge(self, epoch: int) -> None:
         def progress(done: int, total: int) -> None:
             self.display.work("judging", done, total)
+            if signal_number := self.ranks.highest(self.interruption.signal_number)[0]:
+                self._end(int(signal_number))
 
         try:
             judged = predict(
@@ -263,7 +269,8 @@ class Training:
         self.line_started, self.waited = time.monotonic(), 0.0
 
     def _save(self, needed: bool = False) -> None:
-        """Save; where the machine refuses, keep going with a word unless it is `needed`."""
+        """Save; where the machine refuses, keep going with a word unless it is `needed`. All go on together, or rank 0
+        could be ended while it writes by the word of one that has nothing to write."""
         self._look()
         self.saved_at = time.monotonic()
         weights, velocity = map(self.towers.stream, (self.update.weights, self.update.velocity))
@@ -285,3 +292,4 @@ class Training:
             raise refused
         if refused:
             self.display.say(f"{refused}; the next save tries again")
+        self.ranks.wait()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet.data.decode import Pixels
@@ -19,7 +18,7 @@ from alexnet.network.listing import totals
 from alexnet.network.towers import Towers
 from alexnet.runtime import checkpoint
 from alexnet.runtime.arrays import read_arrays, write_arrays
-from alexnet.runtime.devices import Machine, environment, this_machine
+from alexnet.runtime.devices import ARITHMETIC, Machine, environment, this_machine, version_of
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.program import program
 from alexnet.runtime.randomness import Purpose, numbers
@@ -47,16 +46,17 @@ def train(
     done; and whatever `Training.run` raises.
     """
     recipe.check()
-    parallel = recipe.parallel
-    hybrid = parallel.connected > 1
-    ranks = ranks.divided(max(parallel.towers, parallel.connected), "connected" if hybrid else "towers")
     check_learnable(dataset)
     machine = this_machine()
     ranks.agree({
         "a recipe": json.dumps(recipe.to_dict()), "pictures or classes": dataset.digest, "a program": program(),
-        "PyTorch or NumPy": f"{torch.__version__} {np.__version__}", "a precision of products": str(machine.products),
-        "a kind of processor": machine.kind,
+        "a precision of products": str(machine.products), "a kind of processor": machine.kind,
+        **{f"a version of {name}": str(version_of(name)) for name in ARITHMETIC},
+        "compiled kernels": str(choice.notice(machine.device)),
     })  # fmt: skip
+    parallel = recipe.parallel
+    hybrid = parallel.connected > 1
+    ranks = ranks.divided(max(parallel.towers, parallel.connected), "connected" if hybrid else "towers")
     folder = RunFolder(path)
     with _opened(folder, resume) if ranks.first else nullcontext(False) as begun:
         if begun:
@@ -66,7 +66,7 @@ def train(
             display.tell(f"{path}: complete already")
             result: dict[str, Any] = done | {"run": str(path)}
             return result
-        return _train(recipe, dataset, folder, display, machine, ranks)
+        return _train(recipe, dataset, folder, begun, display, machine, ranks)
 
 
 @contextmanager
@@ -82,8 +82,9 @@ def _opened(folder: RunFolder, resume: bool) -> Iterator[bool]:
 
 
 def _train(
-    recipe: Recipe, dataset: Dataset, folder: RunFolder, display: Display, machine: Machine, ranks: Ranks
+    recipe: Recipe, dataset: Dataset, folder: RunFolder, begun: bool, display: Display, machine: Machine, ranks: Ranks
 ) -> dict[str, Any]:
+    """`begun`, which rank 0 knows: whether the folder holds a run, which is gone on with."""
     display.tell(f"found {dataset.found}: {len(dataset.classes)} classes, {len(dataset.training):,} pictures to learn "
                  f"from, {len(dataset.held_out):,} to be judged by ({dataset.judged_by})")  # fmt: skip
     table = recipe.network.build().with_classes(len(dataset.classes))
@@ -103,8 +104,7 @@ def _train(
     if not len(dataset.training):
         raise BadInputError(f"{dataset.found}: has pictures to be judged by, and none to learn from; add those")
     training, held_out = _read(recipe, dataset, display)
-    begun = folder.exists()
-    measured = _measured(recipe, dataset, training, folder, display) if ranks.first else None
+    measured = _measured(recipe, dataset, training, folder if begun else None, display) if ranks.first else None
     measured = Statistics.from_bytes(ranks.bytes_from_first(measured.to_bytes() if measured else b""))
     now = environment(machine) | ({"processes": ranks.world} if ranks.world > 1 else {})
     if begun and ranks.first:
@@ -150,10 +150,12 @@ def _result(folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
     return result
 
 
-def _measured(recipe: Recipe, dataset: Dataset, training: Squares, folder: RunFolder, display: Display) -> Statistics:
-    """The run's own, or the store's, where there is one of this size; measured otherwise."""
-    if folder.exists():
-        return Statistics.read(folder.path / STATISTICS)
+def _measured(
+    recipe: Recipe, dataset: Dataset, training: Squares, begun: RunFolder | None, display: Display
+) -> Statistics:
+    """The run's own, if it was begun, or the store's, where there is one of this size; measured otherwise."""
+    if begun:
+        return Statistics.read(begun.path / STATISTICS)
     if dataset.statistics:
         known = Statistics.read(dataset.statistics)
         if known.mean.shape[0] == recipe.images.side:
