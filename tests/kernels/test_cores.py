@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from threading import Lock, get_ident
+from threading import Lock, get_ident, get_native_id
 
 import numpy as np
 import pytest
@@ -51,6 +51,23 @@ def test_two_threads_take_part(threads):
     assert len(seen) in (1, 2)  # a pool's first thread may be done before the second begins
     if cores._openmp():
         assert len(seen) == 2
+
+
+@pytest.mark.skipif(cores._openmp() is None, reason="PyTorch's threads are not OpenMP's here")
+@pytest.mark.parametrize("threads", ["PyTorch's"], indirect=True)
+def test_little_work_does_not_end_threads_that_the_next_work_needs(threads):
+    threads(4)
+    seen, lock = set(), Lock()
+
+    def kernel(first, last):
+        if first < last:
+            with lock:
+                seen.add(get_native_id())
+
+    for _ in range(5):
+        for count in (100, 2):
+            on_all_cores(kernel, count)
+    assert len(seen) <= 4
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.uint16, np.float64])

@@ -58,7 +58,7 @@ def predict(
     what one of them knows and the others have as zeros, which is exact. The processes of a hybrid share one out.
     All ranks call `progress` equally often, so that they may talk there; what it raises ends the judging.
     """
-    judged = torch.zeros(len(squares), network.lineage.classes)
+    judged = torch.zeros(len(squares), network.lineage.classes, dtype=torch.float32, device="cpu")
     parts = next((layer.parts for layer in network.lineage.layers if isinstance(layer, Gathering)), 1)
     on_gpu = machine.device.type == "cuda"
     portion = parts * int(ranks.highest(ON_GPU if on_gpu else PORTION)[0])  # of one size, whoever judges

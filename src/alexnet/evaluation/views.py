@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ def probabilities(
             network, torch.from_numpy(squares).to(machine.device, non_blocking=True), images, statistics, looked_at,
             machine, here,
         )  # fmt: skip
-        total = sum((torch.softmax(each.float(), 1) for each in logits), start=torch.zeros(()))
+        total = reduce(torch.add, (torch.softmax(each.float(), 1) for each in logits))
     if not torch.isfinite(total).all():
         raise DivergedError("the network's probabilities: not finite; train again with a smaller --learning.rate")
     return (total / len(looked_at)).cpu()

@@ -121,7 +121,8 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, maps: i
     x, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, x if y is None else y))
     images, channels, height, width = x.shape
     rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
-    result = torch.empty((images, len(bias), rows, columns), dtype=x.dtype, memory_format=torch.channels_last)
+    shape = images, len(bias), rows, columns
+    result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     laid, offsets = laid_out(maps, size, height, width, pad)
     in_pairs, of_a_tile = columns <= TILE, pixels_of_a_tile(columns)
     share = -(-images // 2) if in_pairs else images

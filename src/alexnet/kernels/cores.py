@@ -43,11 +43,14 @@ def on_all_cores(kernel: Callable[..., None], count: int, *arguments: Any) -> No
     """
     none = (np.empty(0, each.kind) if isinstance(each, Scratch) else each for each in arguments)
     kernel(0, 0, *none)  # compiled here, if it has to be
-    threads, openmp = min(torch.get_num_threads(), count), _openmp()
+    # All of PyTorch's threads, though some may have nothing to do: libgomp ends those that a smaller team leaves over,
+    # and makes them anew.
+    threads, openmp = torch.get_num_threads() if count > 1 else 1, _openmp()
 
     def share(number: int, of: int) -> None:
-        own = (each.array() if isinstance(each, Scratch) else each for each in arguments)
-        kernel(count * number // of, count * (number + 1) // of, *own)
+        first, last = count * number // of, count * (number + 1) // of
+        if first < last:
+            kernel(first, last, *(each.array() if isinstance(each, Scratch) else each for each in arguments))
 
     if threads < 2:
         share(0, 1)

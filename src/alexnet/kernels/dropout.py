@@ -42,7 +42,7 @@ def dropped(x: Tensor, *, keep: float, scale: float, seed: Tensor, row: int = 0,
 
 def _bound(keep: float) -> int:
     """What 32 bits are below with that probability."""
-    return min(round(keep * 2**32), LOW)
+    return round(keep * 2**32)
 
 
 class _Dropped(torch.autograd.Function):
@@ -50,7 +50,7 @@ class _Dropped(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, keep: float, scale: float, seed: Tensor, row: int, column: int) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(seed)
         ctx.rest = keep, scale, row, column
-        rows = x.reshape(len(x), -1).contiguous()
+        rows = x.reshape(len(x), prod(x.shape[1:])).contiguous()
         y, bound = torch.empty_like(rows), _bound(keep)
         if way(x) == "triton":
             from alexnet.kernels import dropout_triton

@@ -23,7 +23,7 @@ def in_pairs(x: Tensor, above: Tensor | None, gap: int) -> Tensor:
     """float[2 N, C, H, W] -> float[N, C, H, W + gap + W], channels last, `gap` columns of zeros between; and 0
     where `above`, of x's shape and kind, if there is one, is at or below 0."""
     images, maps, height, width = x.shape
-    pairs = torch.empty(images // 2, height, 2 * width + gap, maps, dtype=x.dtype).permute(0, 3, 1, 2)
+    pairs = x.new_empty(images // 2, height, 2 * width + gap, maps).permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)
     masks = None if above is None else lines(above.contiguous(memory_format=torch.channels_last))
     on_all_cores(_pair, images // 2, lines(x), masks, lines(pairs), height, width * maps, gap * maps)

@@ -113,10 +113,10 @@ def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int)
 
 
 def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
-    """float[size, size, C / groups, K] -> float32[K / several, points, C / groups, several], 32 or 48 together."""
+    """float[size, size, C / groups, K] -> float32[K / several, points, C / groups, several], `several` together."""
     size, _, maps, kernels = weight.shape
     several = LANES * vectors_of(of_a_group)
-    result = torch.empty(kernels // several, side_of_square(size) ** 2, maps, several)
+    result = weight.new_empty(kernels // several, side_of_square(size) ** 2, maps, several, dtype=torch.float32)
     given = bare(weight.float().contiguous().view(-1))
     on_all_cores(_kernels, maps, given, bare(result.view(-1)), kernels, *result.shape[1:])
     return result
@@ -142,7 +142,7 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: i
     x, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, x if y is None else y))
     cut = squares_of(x.shape, len(bias), size, pad)
     shape = len(x), len(bias), cut.places.height, cut.places.width
-    result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     squares, (blocks, points, maps, several) = len(x) * cut.rows * cut.columns, factors.shape
     # A line more from point to point: those of a square would share the same places in the cache.
     together = _together(squares)

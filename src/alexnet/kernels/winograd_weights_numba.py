@@ -58,7 +58,8 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     cut = squares_of(x.shape, all_kernels, size, pad)
     rows = len(x) * cut.rows
     together = min(max(1, round(SQUARES * maps / cut.columns)), rows)
-    learnt, tallies = torch.zeros(groups, cut.side**2, maps, kernels), torch.zeros(rows, all_kernels)
+    learnt = x.new_zeros(groups, cut.side**2, maps, kernels, dtype=torch.float32)
+    tallies = x.new_zeros(rows, all_kernels, dtype=torch.float32)
     of_maps, of_kernels = shared_out(groups, maps, kernels)
     several, masked = LANES * vectors_of(kernels), y is not None
     how = Sums(cut.side**2, maps, kernels, of_maps, of_kernels, several, together, rows, masked)
@@ -68,9 +69,9 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     square, offsets = Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
     points, spread = (Scratch(how.points * (together * cut.columns * each + LANES), np.float32) for each in (own, wide))
     on_all_cores(_grow, groups * of_maps * of_kernels, *arrays, square, offsets, points, spread, cut, how)
-    found = torch.empty(size, size, maps, all_kernels)
+    found = learnt.new_empty(size, size, maps, all_kernels)
     on_all_cores(_from_points, channels, bare(learnt.view(-1)), bare(found.view(-1)), *learnt.shape)
-    of_biases = torch.from_numpy(bare(tallies).sum(0))
+    of_biases = torch.from_numpy(bare(tallies).sum(0))  # NumPy adds row after row, whatever the threads
     of_weights = found.permute(3, 2, 0, 1).to(x.dtype, memory_format=torch.channels_last)
     return of_weights, of_biases.to(x.dtype)
 

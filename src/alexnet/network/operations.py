@@ -125,8 +125,9 @@ class Learned(nn.Module):
 
 
 def _of_all(parameter: Tensor, towers: int) -> Tensor:
-    # Fresh memory: a parameter laid out channels last would be filled in another order.
-    return torch.empty((towers * parameter.shape[0], *parameter.shape[1:]), dtype=torch.float32)
+    # Fresh memory: a parameter laid out channels last would be filled in another order. The generator is a processor's.
+    device, shape = "meta" if parameter.is_meta else "cpu", (towers * parameter.shape[0], *parameter.shape[1:])
+    return torch.empty(shape, dtype=torch.float32, device=device)
 
 
 class Convolved(Learned):
