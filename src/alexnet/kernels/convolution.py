@@ -45,9 +45,11 @@ def convolution(
     kind, (before, behind) = kind_of_products(x), pad
     size, half = weight.shape[-1], kind == torch.bfloat16
     if way(x) == "numba" and kind in ON_CPU and len(x) > 0:
-        if _in_blocks(x, weight, stride, pad, groups) and (half or _learns(weight) or _filtered(x, weight, bias, pad)):
-            x, weight = InBlocks.apply(x, kind, pad, size), kernels_in_blocks(weight, maps_of_a_block(x))
-            stride, pad, before, behind = 1, (0, 0), 0, 0
+        if _in_blocks(x, weight, stride, pad, groups):
+            kernels = kernels_in_blocks(weight, maps_of_a_block(x))
+            if half or _learns(weight) or _filtered(x, kernels, bias, pad, size):
+                x, weight = InBlocks.apply(x, kind, pad, size), kernels
+                stride, pad, before, behind = 1, (0, 0), 0, 0
         form = _form(kind) if stride == 1 and before == behind and one_kind(x, weight, bias) else None
         if form and form.fits(x, weight, bias, before, groups) and form.worth_it(x := x.to(kind), weight, before):
             found: Tensor = StrideOne.apply(form, x, weight.to(kind), bias.to(kind), before, groups, rectified)
@@ -119,10 +121,9 @@ def _learns(weight: Tensor) -> bool:
     return torch.is_grad_enabled() and weight.requires_grad
 
 
-def _filtered(x: Tensor, weight: Tensor, bias: Tensor, pad: tuple[int, int]) -> bool:
+def _filtered(x: Tensor, kernels: Tensor, bias: Tensor, pad: tuple[int, int], size: int) -> bool:
     """Whether minimal filtering in float32 goes on from the blocks: they pay then whoever learns."""
     if kind_of_products(x) != torch.float32:
         return False
-    blocks = x.new_empty(shape_of_blocks(x, pad, weight.shape[-1]), device="meta")
-    kernels, form = kernels_in_blocks(weight, maps_of_a_block(x)), convolution_at_points
+    blocks, form = x.new_empty(shape_of_blocks(x, pad, size), device="meta"), convolution_at_points
     return form.fits(blocks, kernels, bias, 0, 1) and form.worth_it(blocks, kernels, 0)

@@ -51,7 +51,7 @@ def gradient_of_weight(x: Tensor, g: Tensor) -> Tensor:
 
 
 def gradient_of_bias(g: Tensor) -> Tensor:
-    """What biases learn: float[N, outputs] -> float[outputs], float32 of bf16; on a processor image after image, so
+    """What biases learn: float[N, outputs] -> float[outputs]; on a processor float32 of bf16, image after image, so
     that it is the same to the last bit whoever else's outputs are here."""
     if g.device.type != "cpu":
         return g.sum(0)

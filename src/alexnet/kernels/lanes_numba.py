@@ -14,7 +14,8 @@ from alexnet.kernels.compiled import AVAILABLE, in_llvm, processor_has
 
 LANES = 16
 ONCE = {"flags": ("contract",)}  # a product and a sum may be rounded once, as in all compiled code
-Lanes: Any
+Lanes: Any = None
+ROUGH_ROOTS = processor_has("avx512f")  # whether `rough_root` may be called
 
 if AVAILABLE:
     from llvmlite import ir
@@ -40,10 +41,8 @@ if AVAILABLE:
         def __init__(self, manager: Any, lanes: Lanes) -> None:
             super().__init__(manager, lanes, ir.VectorType(KINDS[lanes.number], LANES))
 
-    TRUTH, INT = Lanes(types.boolean), ir.IntType(32)
-
-else:
-    Lanes = None
+    TRUTH, INT, WORD = Lanes(types.boolean), ir.IntType(32), ir.IntType(64)
+    VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 
 def every_lane(builder: Any, value: Any) -> Any:
@@ -93,20 +92,10 @@ bits, of_bits = _seen_as("int32"), _seen_as("float32")  # those of float32, and 
 
 
 @in_llvm
-def has_rough_roots(_: Any) -> Any:
-    """Whether `rough_root` may be called."""
-    return types.boolean(), lambda context, *_: ir.Constant(
-        context.get_value_type(types.boolean), int(processor_has("avx512f"))
-    )
-
-
-@in_llvm
 def rough_root(_: Any, lanes: Any) -> Any:
     """1 / sqrt of sixteen float32, to 0.006 percent."""
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        if not processor_has("avx512f"):
-            return given[0]  # in a branch that is not taken
         kind, mask = given[0].type, ir.IntType(LANES)(-1)
         function = ir.FunctionType(kind, [kind, kind, mask.type])
         return builder.call(outside(builder, "llvm.x86.avx512.rsqrt14.ps.512", function), [*given, *given, mask])

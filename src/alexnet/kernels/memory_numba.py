@@ -18,7 +18,6 @@ from alexnet.kernels.cores import LINE
 from alexnet.kernels.lanes_numba import LANES, Lanes, every, every_lane, outside, where
 
 Floats = NDArray[Any]
-AHEAD = 256  # numbers: so far before it is its turn is a long line of them called there
 # In which kind sums are kept.
 WIDE: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.bfloat16: np.float32}
 WIDER = {"uint16": "float32", "uint8": "int32"}
@@ -28,7 +27,7 @@ if AVAILABLE:
     from llvmlite.binding import llvm_version_info
     from numba import types
 
-    INT, HALF = ir.IntType(32), ir.IntType(16)
+    from alexnet.kernels.lanes_numba import VECTOR
 
     class _BFloat(ir.Type):  # type: ignore[misc]
         """LLVM's bf16, which llvmlite has no name for."""
@@ -37,6 +36,8 @@ if AVAILABLE:
             return "bfloat"
 
     BFLOAT = _BFloat()  # the one there is: llvmlite asks whether types are equal
+    INT = ir.IntType(32)
+    INTS, HALVES = ir.VectorType(INT, LANES), ir.VectorType(ir.IntType(16), LANES)
 
 
 def bare(x: Tensor) -> Floats:
@@ -51,45 +52,43 @@ def lines(x: Tensor) -> Floats:
     return bare(x.permute(0, 2, 3, 1).view(-1))
 
 
-def _like(value: Any, kind: Any) -> Any:
-    """Of that kind: one number if `value` is one, else a vector."""
-    return ir.VectorType(kind, LANES) if isinstance(value.type, ir.VectorType) else kind
-
-
-def _integer(value: Any, number: int) -> Any:
-    """A constant of the value's own kind."""
-    kind = value.type
-    return ir.Constant(kind, [number] * LANES if isinstance(kind, ir.VectorType) else number)
+def _sixteen(kind: Any, number: int) -> Any:
+    """Sixteen times a number, in the code."""
+    return ir.Constant(ir.VectorType(kind, LANES), [number] * LANES)
 
 
 def _widened(builder: Any, stored: str, value: Any) -> Any:
     if stored == "uint16":
-        bits = builder.zext(value, _like(value, INT))
-        return builder.bitcast(builder.shl(bits, _integer(bits, 16)), _like(value, ir.FloatType()))
-    return builder.zext(value, _like(value, INT)) if stored == "uint8" else value
+        return builder.bitcast(builder.shl(builder.zext(value, INTS), _sixteen(INT, 16)), VECTOR)
+    return builder.zext(value, INTS) if stored == "uint8" else value
 
 
 def _narrowed(builder: Any, stored: str, value: Any) -> Any:
     """The other way; bf16 rounded to the nearest, ties to even."""
     if stored == "uint8":
-        return builder.trunc(value, _like(value, ir.IntType(8)))
+        return builder.trunc(value, ir.VectorType(ir.IntType(8), LANES))
     if stored != "uint16":
         return value
     # LLVM 15, which is Numba 0.61's, does not know how. The processor takes numbers below 1.2e-38 for 0.
     if processor_has("avx512bf16") and llvm_version_info >= (20,):
-        return builder.bitcast(builder.fptrunc(value, _like(value, BFLOAT)), _like(value, HALF))
-    bits = builder.bitcast(value, _like(value, INT))
-    odd = builder.and_(builder.lshr(bits, _integer(bits, 16)), _integer(bits, 1))
-    rounded = builder.lshr(builder.add(builder.add(bits, _integer(bits, 0x7FFF)), odd), _integer(bits, 16))
+        return builder.bitcast(builder.fptrunc(value, ir.VectorType(BFLOAT, LANES)), HALVES)
+    bits = builder.bitcast(value, INTS)
+    odd = builder.and_(builder.lshr(bits, _sixteen(INT, 16)), _sixteen(INT, 1))
+    rounded = builder.lshr(builder.add(builder.add(bits, _sixteen(INT, 0x7FFF)), odd), _sixteen(INT, 16))
     # A NaN's rounding could carry it into infinity, or zero.
     unknown = builder.fcmp_unordered("uno", value, value)
-    return builder.trunc(builder.select(unknown, _integer(bits, 0x7FC0), rounded), _like(value, HALF))
+    return builder.trunc(builder.select(unknown, _sixteen(INT, 0x7FC0), rounded), HALVES)
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any, whole: bool) -> Any:
-    """A pointer to array[index], or to sixteen numbers from there on."""
-    pointer = builder.gep(context.make_array(kind)(context, builder, array).data, [index])
-    return builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, LANES).as_pointer()) if whole else pointer
+def numbers_of(context: Any, builder: Any, kind: Any, array: Any) -> Any:
+    """A pointer to an array's first number, as LLVM's code has it."""
+    return context.make_array(kind)(context, builder, array).data
+
+
+def sixteen_at(builder: Any, numbers: Any, index: Any) -> Any:
+    """A pointer to sixteen of the numbers, of whatever kind, from that one on."""
+    place = builder.gep(numbers, [index])
+    return builder.bitcast(place, ir.VectorType(place.type.pointee, LANES).as_pointer())
 
 
 def _lanes_of(array: Any) -> Any:
@@ -129,7 +128,7 @@ def take(_: Any, array: Any, index: Any, left: Any = None) -> Any:
     left = types.none if left is None else left
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place, near = _place(context, builder, array, given[0], given[1], True), _bytes(array)
+        place, near = sixteen_at(builder, numbers_of(context, builder, array, given[0]), given[1]), _bytes(array)
         numbers = place.type.pointee
 
         def part(there: Any) -> Any:
@@ -151,7 +150,7 @@ def _store(past: bool) -> Any:
 
     def typed(_: Any, array: Any, index: Any, left: Any, lanes: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            place, near = _place(context, builder, array, given[0], given[1], True), _bytes(array)
+            place, near = sixteen_at(builder, numbers_of(context, builder, array, given[0]), given[1]), _bytes(array)
             numbers = _narrowed(builder, str(array.dtype), given[3])
             lines = past and _enough(left) and LANES * near == LINE
 
@@ -203,7 +202,7 @@ def _soon(written: bool) -> Any:
 
     def typed(_: Any, array: Any, index: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            place = _place(context, builder, signature.args[0], given[0], given[1], False)
+            place = sixteen_at(builder, numbers_of(context, builder, signature.args[0], given[0]), given[1])
             place = builder.bitcast(place, ir.IntType(8).as_pointer())
             kind = ir.FunctionType(ir.VoidType(), [place.type, INT, INT, INT])
             prefetch = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels.compiled import compiled_part
-from alexnet.kernels.lanes_numba import bits, has_rough_roots, of_bits, rough_root
+from alexnet.kernels.lanes_numba import ROUGH_ROOTS, bits, of_bits, rough_root
 from alexnet.kernels.memory_numba import WIDE, Floats, take
 
 NEARLY = np.int32(0x6F14E000)  # the constant with the smallest largest error, 4.4 %, over four octaves
@@ -77,7 +77,7 @@ def _power(d: Any, norm: Norm, paper: bool | None, exact: bool | None) -> Any:
 @compiled_part
 def _nearly(d: Any) -> Any:
     """Sixteen float32's d ^ -3/4, to 0.01 percent."""
-    if has_rough_roots():
+    if ROUGH_ROOTS:
         root = rough_root(d)
         return root * rough_root(d * root)
     whole = bits(d)  # as a number it is nearly the logarithm

@@ -10,16 +10,15 @@ from typing import Any
 
 from alexnet.kernels.compiled import AVAILABLE, in_llvm
 from alexnet.kernels.lanes_numba import LANES, ONCE, every_lane, outside
+from alexnet.kernels.memory_numba import numbers_of, sixteen_at
 
 if AVAILABLE:
     from llvmlite import ir
     from llvmlite.binding import llvm_version_info
     from numba import types
 
+    from alexnet.kernels.lanes_numba import VECTOR, WORD
     from alexnet.kernels.memory_numba import BFLOAT
-
-    WORD = ir.IntType(64)
-    VECTOR = ir.VectorType(ir.FloatType(), LANES)
 
 
 def block_of_sums(rows: int, vectors: int) -> Any:
@@ -42,14 +41,12 @@ def block_of_sums(rows: int, vectors: int) -> Any:
 
 def _written(rows: int, vectors: int) -> Callable[..., Any]:
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        def numbers_of(i: int) -> Any:
-            return context.make_array(signature.args[i])(context, builder, given[i]).data
-
         _, at, between, step, _, first, width, count, _, to, apart, _ = given
-        row_of_x = [_there(builder, numbers_of(0), at, between, i) for i in range(rows)]
-        row_of_sums = [_there(builder, numbers_of(8), to, apart, i) for i in range(rows)]
-        places = [_vector(builder, row, WORD(LANES * j)) for row in row_of_sums for j in range(vectors)]
-        y = builder.gep(numbers_of(4), [first])
+        x, y, result = (numbers_of(context, builder, signature.args[i], given[i]) for i in (0, 4, 8))
+        row_of_x = [_there(builder, x, at, between, i) for i in range(rows)]
+        row_of_sums = [_there(builder, result, to, apart, i) for i in range(rows)]
+        places = [sixteen_at(builder, row, WORD(LANES * j)) for row in row_of_sums for j in range(vectors)]
+        y = builder.gep(y, [first])
         anew = isinstance(signature.args[11], types.NoneType)
 
         before, terms, behind = builder.block, *(builder.append_basic_block() for _ in range(2))
@@ -58,7 +55,7 @@ def _written(rows: int, vectors: int) -> Callable[..., Any]:
         term, of_x, of_y = (builder.phi(WORD) for _ in range(3))
         sums = [builder.phi(VECTOR) for _ in places]
         parts = [builder.add(of_y, WORD(LANES * j)) for j in range(vectors)]
-        column = [builder.load(_vector(builder, y, part), align=4) for part in parts]
+        column = [builder.load(sixteen_at(builder, y, part), align=4) for part in parts]
         grow = _grown_by_pairs if signature.args[0].dtype == types.int32 else _grown
         grown = []
         for i, row in enumerate(row_of_x):
@@ -96,9 +93,3 @@ def _grown_by_pairs(builder: Any, sums: Any, one: Any, other: Any) -> Any:
 def _there(builder: Any, numbers: Any, at: Any, apart: Any, times: int) -> Any:
     """A pointer to numbers[at + times * apart]."""
     return builder.gep(numbers, [builder.add(at, builder.mul(apart, WORD(times)))])
-
-
-def _vector(builder: Any, numbers: Any, index: Any) -> Any:
-    """A pointer to sixteen of the numbers, of whatever kind, from that one on."""
-    place = builder.gep(numbers, [index])
-    return builder.bitcast(place, ir.VectorType(place.type.pointee, LANES).as_pointer())

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from alexnet.kernels.compiled import AVAILABLE, in_llvm
 from alexnet.kernels.lanes_numba import LANES, ONCE
+from alexnet.kernels.memory_numba import numbers_of, sixteen_at
 
 if AVAILABLE:
     from llvmlite import ir
     from numba import types
 
-    VECTOR = ir.VectorType(ir.FloatType(), LANES)
+    from alexnet.kernels.lanes_numba import VECTOR, WORD
 
 Matrix = NDArray[np.float64]
 
@@ -30,10 +31,9 @@ def separable(matrix: Matrix) -> Any:
     def typed(_: Any, x: Any, at: Any, between: Any, into: Any, to: Any, apart: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             def places(array: int, count: int) -> list[Any]:
-                kind, (data, first, by) = signature.args[array], given[array : array + 3]
-                pointer = builder.gep(context.make_array(kind)(context, builder, data).data, [first])
-                steps = (builder.mul(by, ir.IntType(64)(i)) for i in range(count))
-                return [builder.bitcast(builder.gep(pointer, [step]), VECTOR.as_pointer()) for step in steps]
+                data, first, by = given[array : array + 3]
+                numbers = builder.gep(numbers_of(context, builder, signature.args[array], data), [first])
+                return [sixteen_at(builder, numbers, builder.mul(by, WORD(i))) for i in range(count)]
 
             square = [builder.load(place, align=4) for place in places(0, side * side)]
             columns = [_product(builder, matrix, square[j::side]) for j in range(side)]

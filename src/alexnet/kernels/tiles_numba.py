@@ -12,6 +12,7 @@ import torch
 
 from alexnet.kernels.compiled import AVAILABLE, compiled_part, in_llvm, processor_has
 from alexnet.kernels.lanes_numba import LANES, outside
+from alexnet.kernels.memory_numba import numbers_of
 
 TILE = 16  # rows of a tile, and columns of what products add to
 DEPTH = 32  # bf16 numbers of a row that are multiplied at once
@@ -24,7 +25,9 @@ if AVAILABLE:
     from llvmlite import ir
     from numba import types
 
-    BYTE, LONG, NOTHING = ir.IntType(8), ir.IntType(64), ir.VoidType()
+    from alexnet.kernels.lanes_numba import WORD
+
+    BYTE, NOTHING = ir.IntType(8), ir.VoidType()
     POINTER = BYTE.as_pointer()
 
 
@@ -55,7 +58,7 @@ def _said(*tiles: Any) -> list[Any]:
 
 
 def _bytes_at(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    return builder.bitcast(builder.gep(context.make_array(kind)(context, builder, array).data, [index]), POINTER)
+    return builder.bitcast(builder.gep(numbers_of(context, builder, kind, array), [index]), POINTER)
 
 
 @in_llvm
@@ -63,7 +66,7 @@ def tiles_begin(_: Any, shape: Any) -> Any:
     """Before a thread's first tile: `tile_shapes`."""
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _call(builder, "ldtilecfg", _bytes_at(context, builder, signature.args[0], given[0], LONG(0)))
+        _call(builder, "ldtilecfg", _bytes_at(context, builder, signature.args[0], given[0], WORD(0)))
         return context.get_dummy_value()
 
     return types.void(shape), written_out
@@ -106,7 +109,7 @@ def _moved(name: str) -> Any:
     def typed(_: Any, tile: Any, array: Any, index: Any, apart: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             place = _bytes_at(context, builder, array, given[1], given[2])
-            size = LONG(int(array.dtype.bitwidth) // 8)
+            size = WORD(int(array.dtype.bitwidth) // 8)
             _call(builder, name, *_said(tile), place, builder.mul(given[3], size))
             return context.get_dummy_value()
 
@@ -127,11 +130,11 @@ def turn(_: Any, square: Any, into: Any, to: Any) -> Any:
         kind = ir.VectorType(ir.IntType(32), LANES)
 
         def place(which: int, first: Any, row: int) -> Any:
-            index = builder.add(first, LONG(row * LANES))
+            index = builder.add(first, WORD(row * LANES))
             there = _bytes_at(context, builder, signature.args[which], given[which], index)
             return builder.bitcast(there, kind.as_pointer())
 
-        rows = [builder.load(place(0, LONG(0), row), align=4) for row in range(LANES)]
+        rows = [builder.load(place(0, WORD(0), row), align=4) for row in range(LANES)]
         for step in (8, 4, 2, 1):
             for row in (row for row in range(LANES) if not row & step):
                 one, other = rows[row], rows[row + step]

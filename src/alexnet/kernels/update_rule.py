@@ -9,9 +9,10 @@ from alexnet.kernels.choice import way
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import on_all_cores
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.memory_numba import AHEAD, Floats, bare, put, soon_read, soon_written, take
+from alexnet.kernels.memory_numba import Floats, bare, put, soon_read, soon_written, take
 
 CHUNK = 2**14  # numbers: what is shared out between threads are these
+AHEAD = 256  # numbers: so far before it is its turn is a line of them called into the cache
 PIECE = 2**17  # where nothing is compiled: numbers that stay in the cache through four operations
 
 
