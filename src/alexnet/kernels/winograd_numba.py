@@ -4,6 +4,7 @@ Some squares (`squares_numba.py`) are taken to their points; at each point the p
 matrix product (`products_numba.py`), and what comes of it is taken back. All that fits in the cache.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import bare, lines, put, take
 from alexnet.kernels.points import kernel_at_points, pixels_at_points, results_at_points, side_of_square
 from alexnet.kernels.products_numba import block_of_sums
-from alexnet.kernels.separable_numba import separable
+from alexnet.kernels.separable_numba import Matrix, separable
 from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 
 SIZES = 3, 5  # of kernels
@@ -29,10 +30,41 @@ PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
 ROWS, WIDTHS = (7, (3, 2)) if processor_has("avx512f") else (6, (1, 1))
 TOGETHER = 8 * ROWS  # squares that are at the points at a time, at most
 
-pixels3, pixels5 = (separable(pixels_at_points(size)) for size in SIZES)
-results3, results5 = (separable(results_at_points(size).T) for size in SIZES)
-kernel3, kernel5 = (separable(kernel_at_points(size)) for size in SIZES)
-wide_sums, narrow_sums = (block_of_sums(ROWS, vectors) for vectors in WIDTHS)
+
+def for_each_size(matrix: Callable[[int], Matrix]) -> Any:
+    """`separable` by the matrix for kernels of the size that has so many `points`, which is told first: as a number,
+    since each size would be compiled by itself."""
+    three, five = (separable(matrix(size)) for size in SIZES)
+
+    @compiled_part
+    def by_points(points: int, x: Any, at: int, between: int, into: Any, to: int, apart: int) -> None:
+        if points < MOST:
+            three(x, at, between, into, to, apart)
+        else:
+            five(x, at, between, into, to, apart)
+
+    return by_points
+
+
+def of_each_width(rows: int) -> Any:
+    """`block_of_sums` of so many rows, and of as many vectors as `several` kernels are, which is told first."""
+    wide, narrow = (block_of_sums(rows, vectors) for vectors in WIDTHS)
+
+    @compiled_part
+    def by_width(several: int, x: Any, at: int, between: int, step: int, y: Any, first: int, width: int, count: int,
+                 sums: Any, to: int, apart: int, added: bool | None) -> None:  # fmt: skip
+        if several == WIDTHS[0] * LANES:
+            wide(x, at, between, step, y, first, width, count, sums, to, apart, added)
+        else:
+            narrow(x, at, between, step, y, first, width, count, sums, to, apart, added)
+
+    return by_width
+
+
+pixels = for_each_size(pixels_at_points)
+results = for_each_size(lambda size: results_at_points(size).T)
+kernel_there = for_each_size(kernel_at_points)
+sums_of = of_each_width(ROWS)
 
 
 class Filtering(NamedTuple):
@@ -130,10 +162,7 @@ def _kernels(first: int, last: int, weight: Any, result: Any, kernels: int, poin
         for kernel in range(0, kernels, LANES):
             block, own = divmod(kernel, several)
             at, to = map_ * kernels + kernel, (block * points * maps + map_) * several + own
-            if points < MOST:
-                kernel3(weight, at, maps * kernels, result, to, maps * several)
-            else:
-                kernel5(weight, at, maps * kernels, result, to, maps * several)
+            kernel_there(points, weight, at, maps * kernels, result, to, maps * several)
 
 
 def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: int, pad: int, groups: int,
@@ -183,10 +212,7 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                     row, column = divmod(square_of_it, cut.columns)
                     where_it_is(offsets, cut.results, cut.results, cut.places, image, row, column)
                     for kernel in range(0, several, LANES):
-                        if how.points < MOST:
-                            results3(sums, each * several + kernel, how.further, square, 0, LANES)
-                        else:
-                            results5(sums, each * several + kernel, how.further, square, 0, LANES)
+                        results(how.points, sums, each * several + kernel, how.further, square, 0, LANES)
                         _leave(square, offsets, cut.results**2, bias, block * several + kernel, y, how.rectified)
 
 
@@ -196,10 +222,7 @@ def enter(x: Any, above: Any, masked: bool, offsets: Any, count: int, map_: int,
     """A square's maps from `map_` on, as many as `maps`, to its points, `count` of them: `gather` says which pixels."""
     for i in range(0, maps, LANES):
         gather(x, above, masked, offsets, count, map_ + i, square)
-        if count < MOST:
-            pixels3(square, 0, LANES, points, to + i, plane)
-        else:
-            pixels5(square, 0, LANES, points, to + i, plane)
+        pixels(count, square, 0, LANES, points, to + i, plane)
 
 
 @compiled_part
@@ -210,10 +233,7 @@ def _multiply(points: Any, factors: Any, block: int, sums: Any, squares: int, ho
         factor = (block * how.points + point) * maps * several
         for each in range(0, squares, ROWS):
             at, to = point * how.plane + each * maps, point * how.further + each * several
-            if several == WIDTHS[0] * LANES:
-                wide_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
-            else:
-                narrow_sums(points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
+            sums_of(several, points, at, maps, 1, factors, factor, several, maps, sums, to, several, None)
 
 
 @compiled_part

@@ -15,17 +15,15 @@ from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES
 from alexnet.kernels.memory_numba import bare, lines, put, take
 from alexnet.kernels.points import kernel_at_points, results_at_points
-from alexnet.kernels.products_numba import block_of_sums
-from alexnet.kernels.separable_numba import separable
 from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
-from alexnet.kernels.winograd_numba import MOST, SIZES, WIDTHS, enter, vectors_of
+from alexnet.kernels.winograd_numba import MOST, WIDTHS, enter, for_each_size, of_each_width, vectors_of
 
 MAPS = 8 if WIDTHS[0] > 1 else 4  # of a block of sums
 SQUARES = 1.25  # for each map, that are multiplied before the next ones enter: then the sums' own way is short enough
 
-gradients3, gradients5 = (separable(results_at_points(size)) for size in SIZES)
-weights3, weights5 = (separable(kernel_at_points(size).T) for size in SIZES)
-wide_products, narrow_products = (block_of_sums(MAPS, vectors) for vectors in WIDTHS)
+gradients = for_each_size(results_at_points)
+weights_there = for_each_size(lambda size: kernel_at_points(size).T)
+products_of = of_each_width(MAPS)
 
 
 class Sums(NamedTuple):
@@ -139,10 +137,7 @@ def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, 
             if tallied:
                 at = line * cut.places.number + kernel + i
                 put(tallies, at, None, take(tallies, at) + total)
-            if how.points < MOST:
-                gradients3(square, 0, LANES, spread, each * wide + i, further)
-            else:
-                gradients5(square, 0, LANES, spread, each * wide + i, further)
+            gradients(how.points, square, 0, LANES, spread, each * wide + i, further)
 
 
 @compiled_part
@@ -154,10 +149,7 @@ def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int
             for j in range(0, own, MAPS):
                 to = ((group * how.points + point) * how.maps + map_ + j) * how.kernels + kernel + i
                 at, first = point * plane + j, point * further + i
-                if how.several == WIDTHS[0] * LANES:
-                    wide_products(points, at, 1, own, spread, first, wide, squares, sums, to, how.kernels, True)
-                else:
-                    narrow_products(points, at, 1, own, spread, first, wide, squares, sums, to, how.kernels, True)
+                products_of(how.several, points, at, 1, own, spread, first, wide, squares, sums, to, how.kernels, True)
 
 
 @compiled
@@ -168,7 +160,4 @@ def _from_points(first: int, last: int, sums: Any, found: Any, groups: int, poin
         group, map_ = divmod(each, maps)
         for kernel in range(0, kernels, LANES):
             at, to = (group * points * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
-            if points < MOST:
-                weights3(sums, at, maps * kernels, found, to, maps * groups * kernels)
-            else:
-                weights5(sums, at, maps * kernels, found, to, maps * groups * kernels)
+            weights_there(points, sums, at, maps * kernels, found, to, maps * groups * kernels)
