@@ -28,6 +28,10 @@ check: .venv/can-test ## style and types
 records: .venv/can-test ## train the published CIFAR-10 results again (hours); needs DATA=folder of CIFAR-10
 	for recipe in cifar-80sec cifar-18pct; do $(BIN)/alexnet train $(DATA) --recipe $$recipe --run runs/$$recipe; done
 
+.PHONY: bars
+bars: .venv/can-test ## measure every bar of speed and memory (40 minutes, nothing else running); DATA=folder of CIFAR-10: errors too
+	$(BIN)/python benchmarks/bars.py $(if $(DATA),--cifar $(DATA))
+
 .PHONY: clean
 clean: ## forget the environment and what tools left; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache src/*.egg-info

@@ -1,0 +1,158 @@
+"""Every bar for speed and memory on a processor with two cores: measured by its benchmark, one after the other, judged.
+
+    python benchmarks/bars.py [--into FOLDER] [--only following peak-memory ...] [--cifar FOLDER]
+
+Forty minutes, in which nothing else may run. Each benchmark's JSON is kept in FOLDER (runs/bars) under the name of its
+record, and what is there already is not measured again: a run that is stopped goes on. Bars of a step are stated for
+matrix units (AMX); without them PyTorch's own products in float32 are half as fast as in bf16, not a seventh, and 8 and
+6 times are out of reach. Last line: one JSON object, of each bar what is asked, what was seen, and whether it is met.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from math import sqrt
+from pathlib import Path
+from statistics import mean, variance
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).parent
+Record = dict[str, Any]
+
+# By the name of a record, the words that measure it; the last needs CIFAR-10.
+MEASURED = {
+    "first-use": ["first_use.py"],
+    "first-use-source-2012": ["first_use.py", "--lineage", "source-2012"],
+    "training-step-paper": ["training_step.py"],
+    "training-step-source-2012": ["training_step.py", "--lineage", "source-2012"],
+    "training-step-paper-float32": ["training_step.py", "--products", "float32", "--without", "b2", "b1", "t"],
+    "training-step-cifar-18pct": ["training_step.py", "--lineage", "cifar-18pct", "--without", "b2"],
+    "following": ["layers.py", "--only", "following"],
+    "evaluation": ["evaluation.py"],
+    "peak-memory": ["peak_memory.py"],
+    "parallel": ["parallel.py", "--repeats", "9", "--layouts", "one", "towers", "data"],
+    "same-error": ["same_error.py", "CIFAR10", "--epochs", "5"],
+}
+
+
+class Bar(NamedTuple):
+    """What is asked of a record: `figure` of it is at least, or at `most`, so much."""
+
+    what: str
+    record: str
+    figure: Callable[[Record], float]
+    asked: float
+    most: bool = False
+
+    def judged(self, record: Record) -> dict[str, Any]:
+        """What was seen, and whether it will do."""
+        seen = self.figure(record)
+        return {"asked": self.asked, "seen": seen, "met": seen <= self.asked if self.most else seen >= self.asked}
+
+
+def times(*sides: str) -> Callable[[Record], float]:
+    """How many times as fast as the best of these sides of a training step."""
+    return lambda record: record["ours"] / max(record[side] for side in sides)
+
+
+def chain(name: str, ours: str, stock: str) -> Callable[[Record], float]:
+    """How many times as long as ours the stock side takes, or ours as long as a copy."""
+    return lambda record: record[name][stock] / record[name][ours]
+
+
+def of_a_step(lineage: str) -> list[Bar]:
+    """The bars of a whole training step."""
+    record = f"training-step-{lineage}"
+    return [
+        Bar(f"{lineage}, times B0", record, times("b0"), 8),
+        Bar(f"{lineage}, times B1", record, times("b1"), 6),
+        Bar(f"{lineage}, times the best of B0, B1, B2", record, times("b0", "b1", "b2"), 1.3),
+        Bar(f"{lineage}, times T", record, times("t"), 1.1),
+        Bar(f"{lineage}, share of the product's rate", record, lambda record: record["share_of_matmul"], 0.4),
+    ]
+
+
+def apart(record: Record) -> float:
+    """How far our mean error is from PyTorch's, in what such a difference is uncertain by."""
+    fast, plain = ([run["error"] for run in record[side]] for side in ("fast", "plain"))
+    return abs(mean(fast) - mean(plain)) / sqrt(variance(fast) / len(fast) + variance(plain) / len(plain))
+
+
+BARS = [
+    *of_a_step("paper"),
+    *of_a_step("source-2012"),
+    Bar("paper in float32, times B0", "training-step-paper-float32", times("b0"), 2.4),
+    Bar("cifar-18pct, times B0", "training-step-cifar-18pct", times("b0"), 2),
+    Bar("norm1 in float32, copies", "following", chain("norm1 alone", "float32 copy", "float32 both"), 2.5, True),
+    Bar("norm1 in float32, times stock", "following", chain("norm1 alone", "float32 both", "stock both"), 30),
+    *[
+        Bar(f"what follows conv1 in {kind}, times stock", "following",
+            chain("relu1 + norm1 + pool1", f"{kind} both", "stock both"), 10)
+        for kind in ("float32", "bfloat16")
+    ],
+    Bar("ten views, times stock", "evaluation", lambda record: record["ours"] / record["stock"], 2.5),
+    Bar("peak memory, of B1's", "peak-memory", lambda record: record["ours"]["peak"] / record["b1"]["peak"], 1, True),
+    *[
+        Bar(f"{lineage}: {what}, s", record, lambda record, what=what: record[what], seconds, True)  # type: ignore[misc]
+        for lineage, record in (("paper", "first-use"), ("source-2012", "first-use-source-2012"))
+        for what, seconds in (("compiling", 10), ("from the cache", 1))
+    ],
+    Bar("two shares, of one process", "parallel", lambda record: record["data"]["efficiency"], 0.9),
+    Bar("two towers, of one process", "parallel", lambda record: record["towers"]["efficiency"], 0.85),
+    Bar("a tower's memory, of one process", "parallel",
+        lambda record: record["towers"]["held_mb"] / record["one"]["held_mb"], 0.55, True),
+    *[
+        Bar(f"{layout}: bytes counted, of the formula", "parallel",
+            lambda record, layout=layout: record[layout]["bytes_counted"] / record[layout]["bytes_by_formula"], 1, most)  # type: ignore[misc]
+        for layout in ("towers", "data") for most in (False, True)
+    ],
+    Bar("error of five seeds, standard errors from PyTorch's", "same-error", apart, 2, True),
+]  # fmt: skip
+
+
+def measure(name: str, words: list[str], into: Path) -> Record | None:
+    """The record of that name, measured unless it is there; None where its benchmark failed, which has said why."""
+    file = into / f"{name}.json"
+    if file.exists():
+        print(f"{name}: there already, {file}", file=sys.stderr)
+    else:
+        began = time.monotonic()
+        command = [sys.executable, str(HERE / words[0]), *words[1:]]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            print(f"{name}: failed with {done.returncode}", file=sys.stderr)
+            return None
+        file.write_text(json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1) + "\n")
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    record: Record = json.loads(file.read_text())
+    return record
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--into", type=Path, default=Path("runs/bars"))
+    parser.add_argument("--only", nargs="+", choices=MEASURED, metavar="RECORD", help=f"some of {', '.join(MEASURED)}")
+    parser.add_argument("--cifar", metavar="FOLDER", help="CIFAR-10, for the errors of five seeds")
+    options = parser.parse_args()
+    options.into.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    for name, words in MEASURED.items():
+        if name not in (options.only or MEASURED) or ("CIFAR10" in words and not options.cifar):
+            continue
+        record = measure(name, [options.cifar if word == "CIFAR10" else word for word in words], options.into)
+        for bar in BARS if record else ():
+            if bar.record == name and record:
+                one = found[bar.what] = bar.judged(record)
+                sign, verdict = "at most" if bar.most else "at least", "met" if one["met"] else "NOT MET"
+                print(f"{bar.what:48} {one['seen']:9.3f}   {sign} {bar.asked:<5g} {verdict}")
+    missed = [what for what, one in found.items() if not one["met"]]
+    print(f"{len(found) - len(missed)} of {len(found)} bars met" + "".join(f"; not: {what}" for what in missed))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

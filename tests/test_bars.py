@@ -1,0 +1,29 @@
+"""The bars of speed and memory, judged by the records that are published: what is asked of them stands in them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bars import BARS, MEASURED, Bar
+
+RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
+
+
+@pytest.mark.parametrize("bar", BARS, ids=lambda bar: bar.what)
+def test_its_record_has_the_figure(bar):
+    known = [RECORDS / f"{bar.record}{ending}.json" for ending in ("", "-zen4")]
+    judged = bar.judged(json.loads(next(file for file in known if file.exists()).read_text()))
+    assert judged["seen"] > 0 and bar.record in MEASURED
+
+
+@pytest.mark.parametrize(
+    ("seen", "most", "met"), [(2.0, False, True), (1.9, False, False), (2.0, True, True), (2.1, True, False)]
+)
+def test_it_is_met_at_least_or_at_most(seen, most, met):
+    assert Bar("", "", lambda record: record["it"], 2, most).judged({"it": seen})["met"] == met
+
+
+def test_what_is_measured_is_asked_for_and_its_benchmark_is_there():
+    assert {bar.record for bar in BARS} == MEASURED.keys()
+    assert all((RECORDS.parent / words[0]).exists() for words in MEASURED.values())
