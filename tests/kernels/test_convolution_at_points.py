@@ -167,6 +167,13 @@ def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
         assert groups * of_maps * of_kernels >= min(threads, groups * (maps // 16) * (kernels // 32) // 4)
 
 
+@pytest.mark.skipif(winograd_numba.WIDTHS[0] == 1, reason="here kernels go by sixteens")
+def test_sums_are_shared_out_so_that_no_thread_waits_for_another(monkeypatch):
+    """conv1 over blocks has three times sixteen maps, and twice forty-eight kernels."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert winograd_weights_numba.shared_out(1, 48, 96) == (1, 2)
+
+
 def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in():
     given = given_for((8, 16, 32, 6, 6, 3, 1, 1))
     fits_back = winograd_numba.fits_back(given[1], 1)

@@ -5,7 +5,8 @@ x[at + i * between] of a square in the order of its lines, and puts the m x m of
 into[to + i * apart]. Zeros and ones in the matrix cost nothing. float32; indexes are not looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,13 @@ def separable(matrix: Matrix) -> Any:
                 numbers = builder.gep(numbers_of(context, builder, signature.args[array], data), [first])
                 return [sixteen_at(builder, numbers, builder.mul(by, WORD(i))) for i in range(count)]
 
-            square = [builder.load(place, align=4) for place in places(0, side * side)]
-            columns = [_product(builder, matrix, square[j::side]) for j in range(side)]
-            found = [_product(builder, matrix, [column[i] for column in columns]) for i in range(lines)]
-            for place, value in zip(places(3, lines * lines), (each for line in found for each in line), strict=True):
-                builder.store(value, place, align=4)
+            taken, left = places(0, side * side), places(3, lines * lines)
+            for some in _together(matrix):
+                columns = [_product(builder, matrix, some, _loaded(builder, taken[j::side])) for j in range(side)]
+                for n, i in enumerate(some):
+                    found = _product(builder, matrix, range(lines), [column[n] for column in columns].__getitem__)
+                    for place, value in zip(left[i * lines : (i + 1) * lines], found, strict=True):
+                        builder.store(value, place, align=4)
             return context.get_dummy_value()
 
         number = types.intp
@@ -48,19 +51,48 @@ def separable(matrix: Matrix) -> Any:
     return in_llvm(typed)
 
 
-def _product(builder: Any, matrix: Matrix, vector: Sequence[Any]) -> list[Any]:
-    """The matrix times a vector of lanes. Where two neighbouring columns, or lines, are the same but for signs, as at a
-    point and at its opposite, what they have in common is computed once."""
-    vector, matrix = list(vector), matrix.copy()
+def _loaded(builder: Any, places: Sequence[Any]) -> Callable[[int], Any]:
+    return lambda j: builder.load(places[j], align=4)
+
+
+def _product(builder: Any, matrix: Matrix, lines: Sequence[int], vector: Callable[[int], Any]) -> list[Any]:
+    """Some lines of the matrix times a vector of lanes, which is asked for what they need. Where two neighbouring
+    columns, or lines, are the same but for signs, as at a point and at its opposite, what they have in common is
+    computed once."""
+    combined, whole = _combined(matrix), lru_cache(None)(vector)
+    pairs = _twins(matrix.T)
+
+    @lru_cache(None)
+    def part(j: int) -> Any:
+        if j in pairs:
+            return builder.fadd(whole(j), whole(j + 1), **ONCE)
+        return builder.fsub(whole(j - 1), whole(j), **ONCE) if j - 1 in pairs else whole(j)
+
+    found = {}
+    for i in _twins(combined):
+        if i in lines:
+            same, different = (_sum(builder, each, part) for each in _common(combined[i], combined[i + 1]))
+            found[i], found[i + 1] = builder.fadd(same, different, **ONCE), builder.fsub(same, different, **ONCE)
+    return [found[i] if i in found else _sum(builder, combined[i], part) for i in lines]
+
+
+def _together(matrix: Matrix) -> list[list[int]]:
+    """Lines that have something in common, so few at a time that what comes of all columns stays in registers."""
+    combined = _combined(matrix)
+    pairs = [[i, i + 1] for i in _twins(combined)]
+    alike: dict[bytes, list[int]] = {}
+    for i in range(len(matrix)):
+        if not any(i in pair for pair in pairs):
+            alike.setdefault((combined[i] != 0).tobytes(), []).append(i)
+    return [*pairs, *alike.values()]
+
+
+def _combined(matrix: Matrix) -> Matrix:
+    """The matrix, for a vector in which the sum and the difference stand where two columns are twins."""
+    combined = matrix.copy()
     for j in _twins(matrix.T):
-        one, other = vector[j : j + 2]
-        vector[j : j + 2] = builder.fadd(one, other, **ONCE), builder.fsub(one, other, **ONCE)
-        matrix[:, j], matrix[:, j + 1] = _common(matrix[:, j], matrix[:, j + 1])
-    found = [None] * len(matrix)
-    for i in _twins(matrix):
-        same, different = (_sum(builder, part, vector) for part in _common(matrix[i], matrix[i + 1]))
-        found[i : i + 2] = builder.fadd(same, different, **ONCE), builder.fsub(same, different, **ONCE)
-    return [_sum(builder, line, vector) if each is None else each for line, each in zip(matrix, found, strict=True)]
+        combined[:, j], combined[:, j + 1] = _common(matrix[:, j], matrix[:, j + 1])
+    return combined
 
 
 def _common(one: Any, other: Any) -> tuple[Any, Any]:
@@ -78,11 +110,12 @@ def _twins(matrix: Matrix) -> list[int]:
     return found
 
 
-def _sum(builder: Any, factors: Any, vector: Sequence[Any]) -> Any:
+def _sum(builder: Any, factors: Any, vector: Callable[[int], Any]) -> Any:
     """Term by term."""
     total = None
-    for factor, x in zip(factors, vector, strict=True):
-        if factor:
-            term = x if factor == 1 else builder.fmul(x, ir.Constant(VECTOR, [factor] * LANES), **ONCE)
-            total = term if total is None else builder.fadd(total, term, **ONCE)
+    for j in np.flatnonzero(factors):
+        term = vector(int(j))
+        if factors[j] != 1:
+            term = builder.fmul(term, ir.Constant(VECTOR, [factors[j]] * LANES), **ONCE)
+        total = term if total is None else builder.fadd(total, term, **ONCE)
     return total

@@ -4,6 +4,7 @@ Squares of pixels and of the results' gradients are taken to the points, some im
 of their products over all squares are a matrix product, and grow from images to images.
 """
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 from alexnet.kernels.winograd_numba import MOST, WIDTHS, enter, for_each_size, of_each_width, vectors_of
 
 MAPS = 8 if WIDTHS[0] > 1 else 4  # of a block of sums
+ENTERING = 25  # products take as long as one number's way to the points
 SQUARES = 1.25  # for each map, that are multiplied before the next ones enter: then the sums' own way is short enough
 
 gradients = for_each_size(results_at_points)
@@ -75,15 +77,16 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
 
 
 def shared_out(groups: int, maps: int, kernels: int) -> tuple[int, int]:
-    """Into how many parts the maps of a group go, and its kernels: one for each thread at least, if there are so many.
-    What has most blocks left is halved."""
-    of_maps, of_kernels, several = 1, 1, LANES * vectors_of(kernels)
-    while groups * of_maps * of_kernels < torch.get_num_threads():
-        left = maps // LANES // of_maps, kernels // several // of_kernels
-        if max(left) < 2:
-            break
-        of_maps, of_kernels = (2 * of_maps, of_kernels) if left[0] > left[1] else (of_maps, 2 * of_kernels)
-    return of_maps, of_kernels
+    """Into how many parts the maps of a group go, and its kernels, so that the threads are done soonest."""
+    several, threads = LANES * vectors_of(kernels), torch.get_num_threads()
+
+    def work(parts: tuple[int, int]) -> tuple[int, int]:
+        of_maps, of_kernels = parts
+        own, wide = -(-(maps // LANES) // of_maps) * LANES, -(-(kernels // several) // of_kernels) * several
+        number = groups * of_maps * of_kernels
+        return -(-number // threads) * (own * wide + ENTERING * (own + wide)), number
+
+    return min(product(range(1, maps // LANES + 1), range(1, kernels // several + 1)), key=work)
 
 
 @compiled
