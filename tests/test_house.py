@@ -44,7 +44,16 @@ DOORS = {
     "llvmlite": COMPILERS,
     "triton": tuple(
         f"kernels/{name}_triton.py"
-        for name in ("after_convolution", "dropout", "in_blocks", "lanes", "presentation", "update_rule", "within_map")
+        for name in (
+            "after_convolution",
+            "dropout",
+            "in_blocks",
+            "lanes",
+            "launching",
+            "presentation",
+            "update_rule",
+            "within_map",
+        )
     ),
     "isal": ("kernels/checksum.py",),
     "scipy": ("data/layouts/ilsvrc.py",),

@@ -86,9 +86,11 @@ def test_help_needs_less_than_half_a_second_of_a_processor():
             "--network.lineage: 'papr' is no lineage; did you mean paper?",
         ),
         (["train", "digits", "--resume"], "--resume: which run? name it with --run"),
+        (["inspect", "paper", "caffe"], "caffe: one word too many; see alexnet inspect --help"),
         (["evaluate", "a", "b", "d", "--weights", "1,x"], "--weights: '1,x' are not numbers with commas between them"),
         (["evaluate", "a", "b", "d", "--weights", "1"], "--weights: '1'; give 2 numbers from 0, one a run, not all 0"),
         (["evaluate", "a", "b", "d", "--weights", "nan,1"], "--weights: 'nan,1'; give 2 numbers"),
+        (["evaluate", "a", "b", "--weights", "1,x", "d"], "--weights: '1,x' are not numbers with commas between them"),
     ],
 )
 def test_a_wrong_word_is_told_with_the_nearest_right_one(alexnet, words, message):

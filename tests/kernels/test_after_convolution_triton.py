@@ -7,6 +7,7 @@ from test_after_convolution import EVERY, activities, both, each
 from alexnet.kernels import after_convolution
 
 pytest.importorskip("triton", reason="Triton is there on Linux only")
+from alexnet.kernels import after_convolution_triton
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +59,14 @@ def test_each_window_passes_its_gradient_into_the_map(place):
 
 
 @each
-@pytest.mark.parametrize(("maps", "parts", "towers"), [(32, 1, 1), (24, 2, 1), (20, 2, 2), (24, 1, 2)])
-def test_towers_that_lie_apart_and_a_bias(what, maps, parts, towers):
-    """As a grouped convolution leaves them, and as the next one reads them."""
+@pytest.mark.parametrize(
+    ("maps", "parts", "towers", "programs"),
+    [(32, 1, 1, 2048), (24, 2, 1, 2048), (20, 2, 2, 2048), (24, 1, 2, 2048), (24, 2, 2, 2)],
+)
+def test_towers_that_lie_apart_and_a_bias(monkeypatch, what, maps, parts, towers, programs):
+    """As a grouped convolution leaves them, and as the next one reads them; backward in several turns of few programs,
+    as a whole batch has them."""
+    monkeypatch.setattr(after_convolution_triton, "PROGRAMS", programs)
     x, bias = activities(2, maps, 6, 7, dtype=torch.float32), activities(maps, seed=3, dtype=torch.float32)
     given = [each.detach().requires_grad_() for each in x.chunk(parts, 1)]
     plain = [each.detach().double().requires_grad_() for each in given]

@@ -1,12 +1,19 @@
 """The GPU's kernels compile for a GPU that is not here: Triton brings what it needs, its interpreter checks less."""
 
+import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+import alexnet.kernels
 
 pytest.importorskip("triton", reason="Triton is there on Linux only")
+from alexnet.kernels import launching_triton
+
 COMPILED = """
 import torch
 import triton
@@ -29,11 +36,13 @@ kernels += [(in_blocks_triton._fill, {"room": 64, "maps": 3, "run": 16, "rest": 
 presented = {"colours": 3, "row_room": 1024, "shifted": True, "at_patch": True}
 kernels += [(presentation_triton._present, presented)]
 apart, beside = Following(False, paper.norm, (2, 2), True), Following(True, paper.norm, (2, 1))
-for what, maps in ((paper, 48), (last, 256), (apart, 48), (beside, 48)):
+fifth = Following(True, pool=(3, 2))
+for what, maps in ((paper, 48), (last, 256), (apart, 48), (beside, 48), (fifth, 128)):
     constants = after_convolution_triton._constants(what, maps, torch.ones(1))
     kernels += [(after_convolution_triton._pooled, constants), (after_convolution_triton._pooled_back, constants)]
-alone = after_convolution_triton._constants(Following(True, paper.norm), 128, None)
-kernels += [(after_convolution_triton._followed, alone), (after_convolution_triton._followed_back, alone)]
+unpooled = (Following(True, paper.norm), 128, None), (Following(True), 192, torch.ones(1))
+for constants in (after_convolution_triton._constants(*each) for each in unpooled):
+    kernels += [(after_convolution_triton._followed, constants), (after_convolution_triton._followed_back, constants)]
 for kernel, constants in kernels:
     names = [name for name in kernel.arg_names if name not in constants]
     wide = dict.fromkeys(("w", "v", "numbers"), "*fp32") if kernel is update_rule_triton._move else {}
@@ -52,4 +61,35 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     sizes = done.stdout.split()
-    assert len(sizes) == 17 and all(int(size) > 1000 for size in sizes)
+    assert len(sizes) == 21 and all(int(size) > 1000 for size in sizes)
+
+
+def launches(tree):
+    """The calls of `kernel[grid](...)`."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript))
+    return [call for call in calls if any(word.arg == "enable_fp_fusion" for word in call.keywords)]
+
+
+@pytest.mark.parametrize(
+    "file", sorted(Path(alexnet.kernels.__file__).parent.glob("*_triton.py")), ids=lambda f: f.stem
+)
+def test_every_launch_is_on_its_tensors_own_gpu(file):
+    """Triton launches on the current one."""
+    tree = ast.parse(file.read_text())
+    under = [
+        node for node in ast.walk(tree) if isinstance(node, ast.With) and "launching(" in ast.unparse(node.items[0])
+    ]
+    guarded = [call for each in under for call in launches(each)]
+    assert launches(tree) == guarded
+    assert bool(guarded) == (file.stem not in ("lanes_triton", "launching_triton"))
+
+
+@pytest.mark.parametrize(("capability", "said"), [((6, 1), "capability 7.0"), ((9, 0), "Triton: ")])
+def test_where_triton_cannot_work_it_is_said_why(monkeypatch, capability, said):
+    """Without a driver here; elsewhere without a C compiler."""
+    if torch.cuda.is_available():
+        pytest.skip("it works here")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    launching_triton.lacking.cache_clear()
+    assert said in launching_triton.lacking(torch.device("cuda", 0))
+    launching_triton.lacking.cache_clear()

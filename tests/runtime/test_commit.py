@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.runtime.commit import remove_leftovers, whole_folder, write_whole
+from alexnet.runtime.commit import remove_leftovers, unfinished, whole_folder, write_whole
 from alexnet.runtime.errors import MachineError
 
 OLD, NEW = b"old" * 1000, b"new, and longer" * 1000
@@ -57,6 +57,38 @@ def test_what_an_interrupted_write_left_is_removed_and_the_rest_stays(tmp_path):
         (tmp_path / kept).write_bytes(OLD)
     remove_leftovers(tmp_path)
     assert names(tmp_path) == [".lock", "notes.partial", "result.json"]
+
+
+TWO_WRITERS = """
+import sys
+from pathlib import Path
+from alexnet.runtime.commit import write_whole
+for _ in range(100):
+    write_whole(Path(sys.argv[1]), sys.argv[2] * 100_000)
+"""
+
+
+def test_two_that_write_the_same_file_leave_what_one_of_them_wrote(tmp_path):
+    file = tmp_path / "file"
+    writers = [subprocess.Popen([sys.executable, "-c", TWO_WRITERS, str(file), letter]) for letter in "ab"]
+    while any(writer.poll() is None for writer in writers):
+        assert not file.exists() or set(file.read_text()) in ({"a"}, {"b"})
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert len(file.read_text()) == 100_000 and names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("temporary", "name"),
+    [
+        (".recipe.json.4711.partial", "recipe.json"),
+        (".store.unfinished.json.partial", "store.unfinished.json"),
+        (".step-000000007.partial", "step-000000007"),
+        ("notes.partial", "notes.partial"),
+        ("photos", "photos"),
+    ],
+)
+def test_what_a_temporary_name_was_to_become(temporary, name):
+    assert unfinished(temporary) == name
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path, largest_file):
@@ -142,6 +174,7 @@ def test_the_disk_has_the_content_before_the_name_and_the_name_before_the_end(tm
     tracer = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=write,fsync,rename"]
     subprocess.run([*tracer, sys.executable, "-c", code, str(tmp_path / "house" / "file")], check=True)
     calls = re.findall(rf"(write|fsync|rename)\([^\n]*?{tmp_path}/house(/[.\w]+)?[>\"]", trace.read_text())
+    calls = [(call, re.sub(r"\.\d+\.", ".", place)) for call, place in calls]
     partial = "/.file.partial"
     assert calls == [("write", partial), ("fsync", partial), ("rename", partial), ("fsync", "")]
 

@@ -23,7 +23,9 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse all of `words`. Raises UsageError."""
-        options, unknown = self.parse_known_args(words)
+        options, unknown = self.parse_known_intermixed_args(words)
+        if unknown and not unknown[0].startswith("-"):
+            raise UsageError(f"{unknown[0]}: one word too many; see alexnet {self.prog.split()[-1]} --help")
         if unknown:
             known = [name for action in self._actions for name in action.option_strings]
             raise UsageError(f"{unknown[0]}: no such option; {did_you_mean(unknown[0].split('=')[0], known)}")

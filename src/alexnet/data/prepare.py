@@ -16,7 +16,7 @@ from alexnet.data.pictures import Dataset, check_learnable
 from alexnet.data.preparation import Preparation
 from alexnet.data.squares import Progress, threads_here
 from alexnet.data.store import FORMAT, MANIFEST, PLAN, check_files, read_manifest
-from alexnet.runtime.commit import PARTIAL, remove_leftovers, write_whole
+from alexnet.runtime.commit import remove_leftovers, unfinished, write_whole
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.lock import locked
 from alexnet.runtime.memory import keep_memory
@@ -72,7 +72,7 @@ def prepare(
 def _check_ours(path: Path) -> None:
     """Refuse a folder that holds something else, before anything in it is touched."""
     found = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    if found - {".lock", f".{PLAN}{PARTIAL}"} and not found & {PLAN, MANIFEST}:
+    if set(map(unfinished, found)) - {".lock", PLAN} and not found & {PLAN, MANIFEST}:
         raise BadInputError(f"{path}: is not empty and holds no store; name another folder")
 
 

@@ -67,7 +67,8 @@ class Following(NamedTuple):
             if after_convolution_triton.knows(*self.pool):
                 return _followed(self, after_convolution_triton, bias, towers, parts)
         if towers > 1 or len(parts) > 1:  # normalized across what lies apart
-            return self.behind((torch.cat(tuple(parts), 1),), bias)[0].chunk(towers, 1)
+            whole = parts[0] if len(parts) == 1 else torch.cat(tuple(parts), 1)
+            return self.behind((whole,), bias)[0].chunk(towers, 1)
         x = _biased(parts[0], bias)
         if self.unpooled and not self.norm[1]:
             return (F.relu(x) if self.rectified else x,)

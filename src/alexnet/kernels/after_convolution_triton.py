@@ -23,6 +23,7 @@ from alexnet.kernels.lanes_triton import (
     normalized_back,
     threads,
 )
+from alexnet.kernels.launching_triton import launching
 
 if TYPE_CHECKING:
     from alexnet.kernels.after_convolution import Following
@@ -49,20 +50,15 @@ def forward(
     for ours, (x, out) in _towers(what, parts, outs):
         constants = _constants(what, x.shape[1], bias)
         grid = (triton.cdiv(units, constants["tile"] * (1 if pooled else SEVERAL)),)
-        (_pooled if pooled else _followed)[grid](
-            x, x if bias is None else bias[ours], out, _of(winners, ours), units, *given, *_pitches(parts, outs),
-            *what.norm[2:], **constants, num_warps=1, enable_fp_fusion=True,
-        )  # fmt: skip
+        with launching(x):
+            (_pooled if pooled else _followed)[grid](
+                x, x if bias is None else bias[ours], out, _of(winners, ours), units, *given, *_pitches(parts, outs),
+                *what.norm[2:], **constants, num_warps=1, enable_fp_fusion=True,
+            )  # fmt: skip
 
 
-def backward(
-    parts: Sequence[Tensor],
-    bias: Tensor | None,
-    gs: Sequence[Tensor],
-    winners: Tensor,
-    gradients: Sequence[Tensor],
-    what: "Following",
-) -> Tensor | None:
+def backward(parts: Sequence[Tensor], bias: Tensor | None, gs: Sequence[Tensor], winners: Tensor,
+             gradients: Sequence[Tensor], what: "Following") -> Tensor | None:  # fmt: skip
     """Fill the parts' gradients; all channels last. Returns the biases', float32[C], if there are any."""
     pooled, stride = what.pool[0] > 1, what.pool[1]
     sides, blocks = (*parts[0].shape[2:], *gs[0].shape[2:]), [triton.cdiv(n, stride) for n in parts[0].shape[2:]]
@@ -75,10 +71,12 @@ def backward(
     programs = tiles if bias is None else min(tiles, PROGRAMS)
     sums = parts[0].new_empty((0 if bias is None else len(towers), programs, width), dtype=torch.float32)
     for number, (ours, (x, g, gradient)) in enumerate(towers):
-        (_pooled_back if pooled else _followed_back)[programs,](
-            x, x if bias is None else bias[ours], g, _of(winners, ours), gradient, x if bias is None else sums[number],
-            units, tiles, *given, *_pitches(parts, gs), *what.norm[2:], **constants, num_warps=1, enable_fp_fusion=True,
-        )  # fmt: skip
+        with launching(x):
+            (_pooled_back if pooled else _followed_back)[programs,](
+                x, x if bias is None else bias[ours], g, _of(winners, ours), gradient,
+                x if bias is None else sums[number], units, tiles, *given, *_pitches(parts, gs), *what.norm[2:],
+                **constants, num_warps=1, enable_fp_fusion=True,
+            )  # fmt: skip
     if bias is None:
         return None
     pixels, maps = constants["tile"], constants["groups"] * 8

@@ -27,9 +27,15 @@ def way(x: Tensor) -> Way:
         return "plain"
     if AVAILABLE and x.device.type == "cpu" and x.dtype in ON_CPU:
         return "numba"
-    if TRITON and x.device.type == "cuda" and x.dtype in ON_CUDA:
+    if TRITON and x.device.type == "cuda" and x.dtype in ON_CUDA and not _lacking(x.device):
         return "triton"
     return "plain"
+
+
+def _lacking(device: torch.device) -> str:
+    from alexnet.kernels.launching_triton import lacking
+
+    return lacking(device)
 
 
 # There is no public way to ask for any of these.
@@ -71,4 +77,6 @@ def notice(device: torch.device) -> str | None:
         return None
     package = {"cpu": "numba", "cuda": "triton"}.get(device.type)
     remedy = f"; see that {package} is installed and not switched off" if package else ""
+    if device.type == "cuda" and TRITON:
+        remedy = f"; {_lacking(device)}"
     return f"no compiled kernels here: the same results, several times slower{remedy}"

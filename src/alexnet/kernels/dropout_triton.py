@@ -4,6 +4,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from alexnet.kernels.launching_triton import launching
+
 TILE = 1024  # activities a program handles
 
 
@@ -11,7 +13,8 @@ def drop(rows: Tensor, y: Tensor, scale: float, seed: Tensor, bound: int, top: i
     """Fill `y`, of the rows' shape [N, D]. The seed is read on the GPU: int64[]."""
     count, columns = rows.numel(), rows.shape[1]
     programs = (triton.cdiv(count, TILE),)
-    _drop[programs](rows, y, count, columns, scale, seed, bound, top, left, tile=TILE, enable_fp_fusion=True)
+    with launching(rows):
+        _drop[programs](rows, y, count, columns, scale, seed, bound, top, left, tile=TILE, enable_fp_fusion=True)
 
 
 @triton.jit(do_not_specialize=["bound", "top", "left"], do_not_specialize_on_alignment=["seed"])

@@ -4,6 +4,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from alexnet.kernels.launching_triton import launching
+
 WIDE = 64  # blocks of a row that a program fills
 
 
@@ -12,7 +14,9 @@ def fill(x: Tensor, blocks: Tensor, before: int) -> None:
     (images, maps, height, width), (room, rows, columns) = x.shape, blocks.shape[1:]
     run, rest = triton.next_power_of_2(4 * maps), triton.next_power_of_2(max(1, room - 16 * maps))
     grid = images * rows, triton.cdiv(columns, WIDE)
-    _fill[grid](x, blocks, rows, columns, height, width, before, room=room, maps=maps, run=run, rest=rest, wide=WIDE)
+    with launching(x):
+        _fill[grid](x, blocks, rows, columns, height, width, before, room=room, maps=maps, run=run, rest=rest,
+                    wide=WIDE, enable_fp_fusion=True)  # fmt: skip
 
 
 @triton.jit

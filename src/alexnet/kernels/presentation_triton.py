@@ -5,6 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from alexnet.kernels.launching_triton import launching
+
 
 def present(
     patches: Tensor, corners: Tensor, mirrored: Tensor, shifts: Tensor | None, mean: Tensor, start: int | None,
@@ -19,11 +21,12 @@ def present(
     images, side, _, colours = patches.shape
     out = torch.empty(patches.shape, dtype=kind, device=patches.device)
     row = side * colours
-    _present[images * side,](
-        patches, corners, mirrored, mean if shifts is None else shifts, mean, out, side, mean.shape[1], start or 0,
-        factor, colours=colours, row_room=triton.next_power_of_2(row), shifted=shifts is not None,
-        at_patch=start is None,
-    )  # fmt: skip
+    with launching(patches):
+        _present[images * side,](
+            patches, corners, mirrored, mean if shifts is None else shifts, mean, out, side, mean.shape[1], start or 0,
+            factor, colours=colours, row_room=triton.next_power_of_2(row), shifted=shifts is not None,
+            at_patch=start is None, enable_fp_fusion=True,
+        )  # fmt: skip
     return out
 
 

@@ -6,6 +6,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from alexnet.kernels.launching_triton import launching
+
 TILE = 1024  # numbers a program moves
 
 
@@ -13,10 +15,11 @@ def move(flat: Sequence[Tensor | None], numbers: Tensor) -> None:
     """In place: weights, velocities, gradients and the copy, or None, all flat and of one length."""
     w, v, g, copy = flat
     assert w is not None
-    _move[(triton.cdiv(len(w), TILE),)](
-        w, v, g, w if copy is None else copy, len(w), numbers,
-        copied=copy is not None, tile=TILE, enable_fp_fusion=True,
-    )  # fmt: skip
+    with launching(w):
+        _move[(triton.cdiv(len(w), TILE),)](
+            w, v, g, w if copy is None else copy, len(w), numbers,
+            copied=copy is not None, tile=TILE, enable_fp_fusion=True,
+        )  # fmt: skip
 
 
 @triton.jit(do_not_specialize_on_alignment=["numbers"])  # one of several rows

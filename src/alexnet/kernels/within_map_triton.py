@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from alexnet.kernels.launching_triton import launching
+
 TILE = 1024  # activities a program holds
 
 
@@ -27,8 +29,9 @@ def _run(kernel: Any, x: Tensor, tensors: tuple[Tensor, ...], reach: int, number
     padded = min(triton.next_power_of_2(maps), TILE)
     pixels = TILE // padded
     grid = triton.cdiv(count, pixels), triton.cdiv(maps, padded)
-    kernel[grid](*tensors, count, *x.shape[2:], *numbers, maps=maps, reach=reach, padded=padded, pixels=pixels,
-                 enable_fp_fusion=True)  # fmt: skip
+    with launching(x):
+        kernel[grid](*tensors, count, *x.shape[2:], *numbers, maps=maps, reach=reach, padded=padded, pixels=pixels,
+                     enable_fp_fusion=True)  # fmt: skip
 
 
 @triton.jit

@@ -44,7 +44,7 @@ class BatchNormalized(nn.Module):
             self.moments += own * ((1.0 if weight is None else weight) * len(group) / len(x))
         if weight is None:
             self.settle(self.moments)
-        return torch.cat(normalized)
+        return torch.cat(normalized) if len(normalized) > 1 else normalized[0]
 
     @torch.no_grad()
     def settle(self, moments: Tensor, step: Tensor | None = None) -> None:

@@ -1,10 +1,12 @@
 """Files that are written whole or not at all.
 
-A file or folder first has a temporary name beside its place (`.NAME.partial`), is written and flushed to the disk,
-then renamed, and the rename is flushed too. Whatever stops the program, the place holds the old content or the new.
+A file or folder first has a temporary name beside its place (`.NAME.partial`, a file's with the number of the process
+that writes it), is written and flushed to the disk, then renamed, and the rename is flushed too. Whatever stops the
+program, the place holds the old content or the new.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +31,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises MachineError when the machine refuses; what was written so far is then removed.
     """
-    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # another process may be writing it too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -71,6 +73,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def unfinished(name: str) -> str:
+    """Of a temporary name the one that it was to become; of others themselves."""
+    match = re.fullmatch(rf"\.(.+?)(\.\d+)?{re.escape(PARTIAL)}", name)
+    return match[1] if match else name
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -61,20 +61,31 @@ class Interrupted(AlexNetError):  # noqa: N818  (an ending, not an error)
 
 def understood(error: BaseException, where: str) -> AlexNetError | None:
     """The error in a user's words, and with the exit code that goes with it; None for what is a defect of ours, or none
-    at all. What the operating system refuses is told of the file it names, else of `where`."""
+    at all. What the operating system refuses is told of the file that it names, else of `where`."""
     if isinstance(error, AlexNetError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU's
         return MachineError(
             "memory: not enough; end other programs, or give this one less at a time (train: a smaller "
             "--parallel.portion)"
         )
-    return explain_os_error(error, error.filename or where) if isinstance(error, OSError) else None
+    if isinstance(error, OSError):
+        remedy = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else _remedy(error)
+        return MachineError(f"{error.filename or where}: cannot be used: {_said(error)}; {remedy}")
+    return None
 
 
 def explain_os_error(error: OSError, path: str | os.PathLike[str]) -> MachineError:
     """The operating system's refusal to write `path`, with its remedy."""
-    remedy = {
+    return MachineError(f"{path}: cannot write: {_said(error)}; {_remedy(error)}")
+
+
+def _said(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _remedy(error: OSError) -> str:
+    return {
         errno.ENOSPC: "free some space, or choose another folder",
         errno.EDQUOT: "free some space, or choose another folder",
         errno.EFBIG: "raise the file size limit (ulimit -f), or choose another folder",
@@ -83,4 +94,3 @@ def explain_os_error(error: OSError, path: str | os.PathLike[str]) -> MachineErr
         errno.EPERM: "choose a folder that can be written",
         errno.ENOTDIR: "part of this path is a file; choose another folder",
     }.get(error.errno or 0, "see the operating system's message")
-    return MachineError(f"{path}: cannot write: {(error.strerror or str(error)).lower()}; {remedy}")

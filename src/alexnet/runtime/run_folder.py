@@ -13,16 +13,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alexnet.runtime.commit import PARTIAL, remove_leftovers, write_whole
+from alexnet.runtime.commit import remove_leftovers, unfinished, write_whole
 from alexnet.runtime.errors import BadInputError, explain_os_error
 from alexnet.runtime.lock import locked
 
 Event = dict[str, Any]
 CHECKPOINTS = "checkpoints"
-# What a run that never began may leave behind: its recipe is written last.
+# What a run that never began may leave behind, written or not: its recipe is the last.
 BEGINNINGS = {
     ".lock",
     CHECKPOINTS,
+    "recipe.json",
     "classes.json",
     "statistics.safetensors",
     "examples.safetensors",
@@ -55,7 +56,7 @@ class RunFolder:
             if self.path.is_file():
                 raise BadInputError(f"{self.path}: is a file; name another --run")
             found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-            if found - BEGINNINGS - {f".{name}{PARTIAL}" for name in (*BEGINNINGS, "recipe.json")}:
+            if set(map(unfinished, found)) - BEGINNINGS:
                 raise BadInputError(f"{self.path}: is not empty and holds no run; name another --run")
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -3,7 +3,7 @@
 import errno
 import os
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -35,9 +35,10 @@ class Shelf:
         return f"{self.place}/{file}" if self.remote else str(self.folder / file)
 
     def has(self, file: str) -> bool:
-        """Whether the file is there. Raises BadInputError when the URL cannot be asked."""
+        """Whether the file is there. Raises BadInputError when the URL cannot be asked, or the name leads elsewhere."""
         if not self.remote:
             return os.path.exists(self.folder / file)
+        self._check_below(file)
         if (self.folder / file).exists():
             return True
         try:
@@ -58,14 +59,23 @@ class Shelf:
         return sorted(entry["name"].rsplit("/", 1)[-1] for entry in listed if entry["type"] == "file")
 
     def file(self, name: str) -> Path:
-        """A local path of one file; fetched first if need be. Raises BadInputError when it cannot be."""
+        """A local path of one file; fetched first if need be. Raises BadInputError when it cannot be, or the name leads
+        elsewhere: a stranger has written it."""
         path = self.folder / name
-        if not self.remote or path.exists():
+        if not self.remote:
+            return path
+        self._check_below(name)
+        if path.exists():
             return path
         with self._fetching:
             if not path.exists():
                 self._fetch(name, path)
         return path
+
+    def _check_below(self, name: str) -> None:
+        parts = PurePosixPath(name).parts
+        if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
+            raise BadInputError(f"{self.place}: names a file that is not below it, {name}; do not use it")
 
     def _fetch(self, name: str, path: Path) -> None:
         partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # another process may be fetching it too
@@ -76,17 +86,19 @@ class Shelf:
         try:
             files, root = self._system()
             files.get_file(f"{root}/{name}", str(partial))
-        except Exception as error:  # each kind of storage has its own
+            flush(partial)
+            partial.replace(path)
+        except BaseException as error:
             partial.unlink(missing_ok=True)
-            raise _explained(self.name(name), error) from error
-        flush(partial)
-        partial.replace(path)
+            if not isinstance(error, Exception):
+                raise
+            raise _explained(self.name(name), error) from error  # each kind of storage has errors of its own
 
     def _system(self) -> tuple[Any, str]:
         try:
             import fsspec
         except ImportError:
-            raise MachineError("fsspec: needed for addresses; pip install fsspec") from None
+            raise MachineError("fsspec: needed for addresses; pip install 'alexnet[addresses]'") from None
         files, root = fsspec.url_to_fs(self.place)
         return files, str(root).rstrip("/")
 
