@@ -61,7 +61,13 @@ DOORS = {
     "fsspec": ("runtime/shelf.py",),
     "safetensors": ("runtime/checkpoint.py", "runtime/arrays.py"),
     "torch.utils.tensorboard": ("training/events.py",),
-    "torch.distributed": ("runtime/ranks.py", "runtime/pulse.py", "network/meetings.py", "network/shares.py"),
+    "torch.distributed": (
+        "runtime/arrival.py",
+        "runtime/ranks.py",
+        "runtime/pulse.py",
+        "network/meetings.py",
+        "network/shares.py",
+    ),
     "random": (),
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "common", "misc", "base", "core", "manager", "tools", "shared"}

@@ -43,7 +43,7 @@ def run(words: Sequence[str]) -> Result:
 
 def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
-    from alexnet.runtime.ranks import may_restart
+    from alexnet.runtime.arrival import may_restart
     from alexnet.training.progress import Display
     from alexnet.training.train import train
 
@@ -75,7 +75,7 @@ def _goes_on(run: Path, asked: bool, ranks: "Ranks") -> bool:
 
     Not with one that was there before torchrun started them for the first time: that was refused, and is again.
     """
-    from alexnet.runtime.ranks import remembered, restarts
+    from alexnet.runtime.arrival import remembered, restarts
 
     told, again = ranks.highest(asked, restarts())
     there = ranks.first and RunFolder(run).exists()

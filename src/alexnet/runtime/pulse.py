@@ -18,8 +18,9 @@ from types import FrameType
 
 from torch._C._distributed_c10d import PrefixStore
 
+from alexnet.runtime.arrival import joined, machine_here, name_here, parted, store
 from alexnet.runtime.errors import AlexNetError, PeerError, understood
-from alexnet.runtime.ranks import Ranks, joined, machine_here, name_here, parted, store
+from alexnet.runtime.ranks import Ranks
 
 BEAT = 1.0  # seconds
 SILENCE = 30.0  # seconds without a beat after which a rank counts as lost; $ALEXNET_SILENCE_SECONDS

@@ -1,14 +1,11 @@
 """Processes that work together: who is who, and what they tell each other.
 
-torchrun starts them and says so in the environment; without it there is one process, alone, and everything here is
-nothing to do. Ranks lie in a grid: `towers` of them hold one network between them (Section 3.2), and each such group
-learns from its own share of every batch.
+Without torchrun there is one process, alone, and everything here is nothing to do. Ranks lie in a grid: `towers` of them
+hold one network between them (Section 3.2), and each such group learns from its own share of every batch.
 """
 
 import json
 import os
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,13 +15,11 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from alexnet.runtime.errors import BadInputError, MachineError, UsageError
+from alexnet.runtime.errors import BadInputError, UsageError
 
 PATIENCE = timedelta(hours=6)  # of a collective: rank 0 may measure a million pictures; `pulse.py` sees who is gone
-ARRIVAL = timedelta(minutes=5)  # of the slowest process, after the first
 DIGEST = 32  # bytes
 T = TypeVar("T")
 
@@ -38,6 +33,8 @@ class Ranks:
     towers    over how many of them each network is divided
     mesh      the grid (data, tower); None for a process by itself
     session   a name that these processes share, and no earlier ones
+    sharing   whether two of them compute on one GPU, which NCCL does not serve: all talk by Gloo, by way of the
+              processor's memory
     """
 
     rank: int = 0
@@ -45,6 +42,7 @@ class Ranks:
     towers: int = 1
     mesh: DeviceMesh | None = None
     session: str = ""
+    sharing: bool = False
 
     def __str__(self) -> str:
         if self.world == 1:
@@ -177,124 +175,3 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-def may_restart() -> bool:
-    """Whether torchrun starts these processes again when one is lost."""
-    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
-
-
-def restarts() -> int:
-    """How often torchrun has started this process again; on another machine it may count otherwise."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
-def remembered(name: str, now: bool) -> bool:
-    """Whether `name` was said `now` or before torchrun started these processes again, which it may."""
-    if not may_restart():
-        return False
-    kept = store()
-    if now:
-        kept.set(name, "")
-    found: bool = kept.check([name])
-    return found
-
-
-def name_here() -> str:
-    """What people call this process: `rank 1 (on node7)`."""
-    return f"rank {os.environ.get('RANK', '0')} (on {machine_here()})"
-
-
-def machine_here() -> str:
-    """The name of this machine."""
-    return socket.gethostname()
-
-
-def store(timeout: timedelta = ARRIVAL) -> TCPStore:
-    """A connection of one's own to the store that torchrun, or rank 0, keeps for all."""
-    environment = os.environ
-    hosts_it = environment["RANK"] == "0" and environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
-    try:
-        return TCPStore(*address, is_master=hosts_it, timeout=timeout, wait_for_workers=False, multi_tenant=True)
-    except RuntimeError as error:
-        raise MachineError(
-            f"{name_here()}: the store at {address[0]} port {address[1]} cannot be reached ({_first_line(error)}); "
-            "name an address of the first machine that the others can reach"
-        ) from error
-
-
-def sharing_a_gpu() -> bool:
-    """Whether all processes are on this machine and there are more than its GPUs: NCCL does not serve these, Gloo does,
-    by way of the processor's memory."""
-    world, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    return 0 < torch.cuda.device_count() < here == world
-
-
-def joined() -> Ranks:
-    """This process among those that torchrun started with it; alone without torchrun.
-
-    Raises MachineError when the others do not come or cannot be reached, or there are more processes than GPUs on one
-    of several machines.
-    """
-    if "RANK" not in os.environ:
-        return ALONE
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    backend = "gloo"
-    if torch.cuda.is_available():
-        here, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if here >= cards and not sharing_a_gpu():
-            raise MachineError(f"{name_here()}: there are {cards} GPUs here; start one process for each")
-        torch.cuda.set_device(here % cards)
-        backend = f"cpu:gloo,cuda:{'gloo' if sharing_a_gpu() else 'nccl'}"
-    meeting = store()
-    session = _session(meeting, rank, world)
-    kept = PrefixStore(session, meeting)
-    try:
-        dist.init_process_group(backend, store=kept, rank=rank, world_size=world, timeout=PATIENCE)
-    except RuntimeError as error:
-        raise MachineError(
-            f"{name_here()}: no connection with the other processes ({_first_line(error)}); GLOO_SOCKET_IFNAME, for "
-            "GPUs NCCL_SOCKET_IFNAME, names the network to use"
-        ) from error
-    return Ranks(rank, world, session=session).divided(1)
-
-
-def _session(meeting: TCPStore, rank: int, world: int) -> str:
-    """A name that only these processes share, once all have come: after a restart the store still holds the last ones'.
-
-    Each calls with a name of its own, made up now; rank 0 answers every call with its own name, until all have heard.
-    """
-    own = os.urandom(8).hex()
-    meeting.set(f"call/{rank}", own)
-    session, answered = own if rank == 0 else "", set[str]()
-    until = time.monotonic() + ARRIVAL.seconds
-    missing = set(range(world))
-    while missing:
-        if not session and meeting.check([f"answer/{own}"]):
-            session = meeting.get(f"answer/{own}").decode()
-        if session:
-            meeting.set(f"{session}/here/{rank}", "")
-            missing = {other for other in missing if not meeting.check([f"{session}/here/{other}"])}
-        for other in missing if rank == 0 else ():
-            if meeting.check([f"call/{other}"]) and (call := meeting.get(f"call/{other}").decode()) not in answered:
-                meeting.set(f"answer/{call}", own)
-                answered.add(call)
-        if time.monotonic() > until:
-            lost = min(missing) if session else 0
-            raise MachineError(
-                f"{name_here()}: rank {lost} of {world} has not come within {ARRIVAL.seconds} s; start it too, or "
-                "start fewer"
-            )
-        time.sleep(0.01)
-    return session
-
-
-def parted() -> None:
-    """The end of working together."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -22,7 +22,7 @@ from alexnet.runtime.devices import ARITHMETIC, Machine, environment, this_machi
 from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.program import program
 from alexnet.runtime.randomness import Purpose, numbers
-from alexnet.runtime.ranks import ALONE, Ranks, sharing_a_gpu
+from alexnet.runtime.ranks import ALONE, Ranks
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.loop import Training
 from alexnet.training.progress import Display
@@ -93,7 +93,7 @@ def _train(
     display.tell(f"recipe {recipe.name}: lineage {table.name}, {parameters:,} parameters, {recipe.learning.epochs} "
                  f"epochs of batches of {recipe.learning.batch}; on {machine}{ranks}")  # fmt: skip
     shared = "processes share a GPU here: exact, but what they exchange goes the long way; start one for each GPU"
-    about = choice.notice(machine.device), shared if sharing_a_gpu() else None
+    about = choice.notice(machine.device), shared if ranks.sharing else None
     for notice in (*dataset.notices, *about, *_about_batches(recipe, towers, dataset)):
         if notice:
             display.say(notice)
