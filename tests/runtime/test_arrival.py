@@ -21,10 +21,10 @@ def test_processes_share_a_gpu_where_they_have_the_same(gpus, sharing):
 
 
 def test_processes_of_several_machines_cannot_share_one():
-    with pytest.raises(MachineError, match="^node1: has fewer GPUs than processes"):
+    with pytest.raises(MachineError, match=r"^node1: has fewer GPUs than processes"):
         shared(["node0 GPU-1", "node0 GPU-2", "node1 GPU-1", "node1 GPU-1"])
 
 
 def test_a_process_that_sees_no_gpu_is_named():
-    with pytest.raises(MachineError, match=r"^rank 1 \(on node1\): sees no GPU, and others do"):
+    with pytest.raises(MachineError, match=r"^rank 1 \(on node1\): sees no GPU, others do"):
         shared(["node0 GPU-1", "node1 none"])

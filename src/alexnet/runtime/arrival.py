@@ -105,9 +105,7 @@ def shared(gpus: Sequence[str]) -> bool:
     machines, cards = zip(*(gpu.split(" ", 1) for gpu in gpus), strict=True)
     if "none" in cards:
         rank = cards.index("none")
-        raise MachineError(
-            f"rank {rank} (on {machines[rank]}): sees no GPU, and others do; start it where there is one"
-        )
+        raise MachineError(f"rank {rank} (on {machines[rank]}): sees no GPU, others do; start it where there is one")
     twice = [machine for rank, machine in enumerate(machines) if gpus[rank] in gpus[:rank]]
     if twice and len(set(machines)) > 1:
         raise MachineError(f"{twice[0]}: has fewer GPUs than processes; start one process for each GPU")

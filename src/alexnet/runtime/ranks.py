@@ -1,7 +1,7 @@
 """Processes that work together: who is who, and what they tell each other.
 
-Without torchrun there is one process, alone, and everything here is nothing to do. Ranks lie in a grid: `towers` of them
-hold one network between them (Section 3.2), and each such group learns from its own share of every batch.
+Without torchrun there is one process, alone, and everything here is nothing to do. Ranks lie in a grid: `towers` of
+them hold one network between them (Section 3.2), and each such group learns from its own share of every batch.
 """
 
 import json
