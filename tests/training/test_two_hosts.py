@@ -152,6 +152,17 @@ def test_a_lost_host_ends_the_run_within_the_stated_time_and_is_named(hosts, wor
     assert (path / "checkpoints").exists() and any((path / "checkpoints").iterdir())
 
 
+def test_a_lost_first_host_takes_the_store_along_and_the_other_says_so(hosts, words, tmp_path):
+    path = tmp_path / "run"
+    both = [start(number, tmp_path, [*words, path]) for number in (0, 1)]
+    wait_for(path / "journal.jsonl", 3)
+    subprocess.run(f"ip netns pids {HOSTS[0]} | xargs kill -9", shell=True, check=True)
+    codes, lines = ended(both, tmp_path)
+    assert all(codes), "both sides say that the run did not end well"
+    (line,) = lines
+    assert f"error: rank 1 (on {HOSTS[1]}): " in line and "no longer answers" in line, said(tmp_path)
+
+
 def test_after_a_killed_process_it_goes_on_by_itself_and_the_result_is_right(straight, words, tmp_path):
     path = tmp_path / "run"
     both = [start(number, tmp_path, [*words, path], restarts=2) for number in (0, 1)]

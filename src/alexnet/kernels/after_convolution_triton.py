@@ -68,7 +68,7 @@ def backward(parts: Sequence[Tensor], bias: Tensor | None, gs: Sequence[Tensor],
     share = towers[0][1][0].shape[1]
     constants = _constants(what, share, bias)
     tiles, width = triton.cdiv(units, constants["tile"] * (1 if pooled else SEVERAL)), constants["lanes"] * 8
-    programs = tiles if bias is None else min(tiles, PROGRAMS)
+    programs = tiles if bias is None else triton.cdiv(tiles, triton.cdiv(tiles, PROGRAMS))  # of as many tiles each
     sums = parts[0].new_empty((0 if bias is None else len(towers), programs, width), dtype=torch.float32)
     for number, (ours, (x, g, gradient)) in enumerate(towers):
         with launching(x):
@@ -80,7 +80,7 @@ def backward(parts: Sequence[Tensor], bias: Tensor | None, gs: Sequence[Tensor],
     if bias is None:
         return None
     pixels, maps = constants["tile"], constants["groups"] * 8
-    return sums.sum(1)[:, : pixels * maps].view(-1, pixels, maps).sum(1)[:, :share].flatten()
+    return sums[..., : pixels * maps].unflatten(2, (pixels, maps)).sum((1, 2))[:, :share].flatten()
 
 
 def _towers(what: "Following", *lists: Sequence[Tensor]) -> list[tuple[slice, tuple[Tensor, ...]]]:
