@@ -16,6 +16,7 @@ import alexnet as package
 from alexnet.classifier import Classifier
 from alexnet.data.decode import read
 from alexnet.data.sources import open_dataset
+from alexnet.data.statistics import Statistics
 from alexnet.judge import judge
 from alexnet.runtime.errors import BadInputError, UsageError
 
@@ -40,12 +41,47 @@ def test_a_file_its_name_and_its_pixels_are_the_same_picture(classifier, picture
     assert classifier.classify(file) == classifier.classify(str(file)) == classifier.classify(read(file))
 
 
+def test_whatever_holds_a_files_name_or_its_pixels_will_do(classifier, pictures):
+    file = pictures / "green" / "02.jpg"
+    (entry,) = [entry for entry in os.scandir(os.fsencode(file.parent)) if entry.name == b"02.jpg"]
+    pixels, expected = read(file), classifier.classify(file)
+    with Image.open(file) as image:
+        for same in (entry, image, list(pixels), torch.from_numpy(pixels.copy()), np.asfortranarray(pixels)):
+            assert classifier.classify(same) == expected
+
+
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((8, 8), "uint8"), ((8, 8, 3), "float32"), ((8, 8, 4), "uint8"), ((3, 8, 8), "uint8")]
+    "image",
+    [
+        *(np.zeros(shape, "uint8") for shape in ((8, 8), (8, 8, 4), (3, 8, 8), (0, 8, 3), (8, 0, 3))),
+        np.zeros((8, 8, 3), "float32"),
+        Image.new("L", (8, 8)),
+        [[[1, 2, 3]]],
+        [[1], [2, 3]],
+        None,
+        7,
+    ],
 )
-def test_an_array_of_another_kind_is_refused(classifier, shape, dtype):
+def test_an_image_of_another_kind_is_refused(classifier, image):
     with pytest.raises(BadInputError, match=r"^the image: is .*; give a file or uint8\[H, W, 3\], RGB$"):
-        classifier.classify(np.zeros(shape, dtype))
+        classifier.classify(image)
+
+
+def test_one_can_learn_on_codes(classifier, pictures):
+    file = pictures / "red" / "01.png"
+    for code in (classifier.code(file), *(each.flatten() for each in classifier.activations(file).values())):
+        weights = torch.zeros(len(code), requires_grad=True)
+        (weights @ code).backward()
+        assert torch.equal(weights.grad, code) and not code.requires_grad
+
+
+def test_statistics_of_another_side_are_refused(own_run):
+    path = own_run / "statistics.safetensors"
+    Statistics(np.zeros((40, 40, 3), np.float32), np.ones(3), np.eye(3)).write(path)
+    with pytest.raises(
+        BadInputError, match=rf"^{path}: a mean image of 40 x 40 x 3, not 32 x 32 x 3 as .*; train again$"
+    ):
+        Classifier.load(own_run)
 
 
 def test_a_picture_of_any_size_is_classified(classifier):

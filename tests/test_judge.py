@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from alexnet.data.pictures import fingerprints
 from alexnet.data.sources import open_dataset
 from alexnet.judge import judge, renumbered
+from alexnet.runtime.arrays import write_arrays
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.progress import Display
 from alexnet.training.recipes import RECIPES
-from alexnet.training.train import train
+from alexnet.training.train import LEARNED_FROM, train
 from company import stream_of
 
 
@@ -63,12 +65,34 @@ def test_other_pictures_are_judged_whole_and_known_ones_are_left_out(alexnet, ow
     assert told(ended)["images"] == 39 and "all of them: not the set that a run learned from" in ended.out
 
 
-def test_other_pictures_of_the_same_names_are_judged_whole(alexnet, own_run, own_pictures):
-    for folder in ("blue", "green", "red"):
-        for number in range(6):
-            (own_pictures / folder / f"{number:02}.{'png' if number % 2 else 'jpg'}").unlink()
+@pytest.mark.parametrize("gone", [1, 15])
+def test_a_folder_with_half_of_a_runs_names_is_its_own(alexnet, own_run, own_pictures, gone):
+    for key in open_dataset(str(own_pictures)).training.keys[:gone]:
+        (own_pictures / key).unlink()
     ended = alexnet("evaluate", own_run, own_pictures, "--json")
-    assert told(ended)["images"] == 18 and "all of them: not the set that a run learned from" in ended.out
+    said = "a held-out share" if gone == 1 else f"all but the {30 - gone} that were learned from, by their names"
+    assert told(ended)["images"] == 6 and said in ended.out
+
+
+def test_other_pictures_of_a_few_of_its_names_are_judged_whole_with_a_doubt(alexnet, own_run, own_pictures):
+    for key in open_dataset(str(own_pictures)).training.keys[:16]:
+        (own_pictures / key).unlink()
+    ended = alexnet("evaluate", own_run, own_pictures, "--json")
+    assert (
+        told(ended)["images"] == 20
+        and (
+            "images judged: 20 (all of them; 14 have names that a run learned from: "
+            "if they are the same pictures, this error is too small), each counted once"
+        )
+        in ended.out
+    )
+
+
+def test_what_is_one_runs_own_and_has_names_of_another_is_told(alexnet, two, own_pictures):
+    theirs = fingerprints([*open_dataset(str(own_pictures)).held_out.keys[:2], "a", "b", "c"])
+    write_arrays(two[1] / LEARNED_FROM, {"fingerprints": theirs})
+    ended = alexnet("evaluate", *two, own_pictures, "--json")
+    assert told(ended)["images"] == 6 and "; 2 have names that a run learned from: if they are the same" in ended.out
 
 
 def test_one_class_or_one_picture_of_each_is_judged_though_it_cannot_be_learned_from(alexnet, own_run, own_pictures):
@@ -258,3 +282,17 @@ def test_what_a_person_should_know_of_the_pictures_is_told(alexnet, own_run, own
     (own_pictures / "red" / "notes.txt").write_text("mine")
     ended = alexnet("evaluate", own_run, own_pictures)
     assert ended.code == 0 and f"passed over, since their names are no pictures': {own_pictures}/red/notes" in ended.err
+
+
+def test_a_run_that_cannot_be_written_is_judged_all_the_same_with_a_word(alexnet, own_run, pictures, largest_file):
+    right = told(alexnet("evaluate", own_run, pictures, "--json"))
+    shutil.rmtree(own_run / "predictions")
+    with largest_file(10):
+        full = alexnet("evaluate", own_run, pictures, "--json")
+    assert kept(own_run) == []
+    shutil.rmtree(own_run / "predictions")
+    (own_run / "predictions").write_text("in the way")
+    for ended in (full, alexnet("evaluate", own_run, pictures, "--json")):
+        assert told(ended) == right
+        (notice,) = [line for line in ended.err.splitlines() if "cannot write" in line]
+        assert notice.startswith(f"not kept: {own_run}/predictions/step-000000008-") and "; " in notice

@@ -1,10 +1,12 @@
 """A trained network ready to use: a picture in, names out."""
 
+import os
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from alexnet.data.augment import view
@@ -19,6 +21,8 @@ from alexnet.runtime.errors import BadInputError
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.recipe import Recipe
 from alexnet.training.train import STATISTICS
+
+Picture = str | os.PathLike[str] | ArrayLike  # a file, or what is uint8[H, W, 3] as an array
 
 
 class Classifier:
@@ -45,8 +49,8 @@ class Classifier:
     def load(cls, run: str | Path) -> Self:
         """The newest whole checkpoint of a run.
 
-        Raises BadInputError when there is no run, nothing is learned yet, a file is damaged, or the weights belong to
-        another network.
+        Raises BadInputError when there is no run, nothing is learned yet, a file is damaged, or weights or statistics
+        belong to another network.
         """
         folder = RunFolder(Path(run))
         recipe = Recipe.from_json(folder.read_text("recipe.json"), str(folder.path / "recipe.json"))
@@ -59,12 +63,18 @@ class Classifier:
         network = AlexNet(recipe.network.build(), classes=len(classes))
         put_weights(network, checkpoint.read_tensors(path / checkpoint.WEIGHTS), str(path / checkpoint.WEIGHTS))
         statistics = Statistics.read(folder.path / STATISTICS)
+        side = recipe.images.side
+        if statistics.mean.shape != (side, side, 3):
+            raise BadInputError(
+                f"{folder.path / STATISTICS}: a mean image of {_by(statistics.mean.shape)}, not {_by((side, side, 3))} "
+                "as the recipe has it; train again"
+            )
         return cls(network, tuple(classes), recipe, statistics, this_machine(), path.name)
 
-    def classify(self, image: str | Path | Pixels, views: int = 1) -> list[tuple[str, float]]:
+    def classify(self, image: Picture, views: int = 1) -> list[tuple[str, float]]:
         """The five most probable classes and their probabilities, the most probable first.
 
-        image   a file, or uint8[H, W, 3]; views is 1 or 10
+        image   a file, or what is uint8[H, W, 3] as an array; views is 1 or 10
         Raises BadInputError naming a file that is missing or damaged, or an array of another kind.
         """
         images = self.recipe.images
@@ -72,7 +82,7 @@ class Classifier:
         best = shares.topk(min(5, len(self.classes)))
         return [(self.classes[i], p) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
-    def activations(self, image: str | Path | Pixels, *names: str) -> dict[str, Tensor]:
+    def activations(self, image: Picture, *names: str) -> dict[str, Tensor]:
         """The named activities of one picture's central view, by name; all when none is named.
 
         returns   float32[1, C, H, W] or float32[1, D] each
@@ -81,11 +91,11 @@ class Classifier:
         (((top, left), mirrored),) = views(images, 1)
         patch = torch.from_numpy(self._square(image)[:, top : top + images.patch, left : left + images.patch])
         shown = Presentation(images, self.statistics, self.machine.device)
-        with torch.inference_mode():
+        with torch.no_grad():  # inference mode's tensors are nothing to learn on
             found: dict[str, Tensor] = self.network.activations(shown(patch, view(1, (top, left), mirrored)), *names)
         return found
 
-    def code(self, image: str | Path | Pixels) -> Tensor:
+    def code(self, image: Picture) -> Tensor:
         """Section 6.1: the activities of the last hidden layer, before dropout's halving.
 
         returns   float32[4096]; the CIFAR networks' are of other lengths
@@ -93,12 +103,22 @@ class Classifier:
         name = self.network.lineage.code
         return self.activations(image, name)[name].flatten()
 
-    def _square(self, image: str | Path | Pixels) -> Pixels:
+    def _square(self, image: Picture) -> Pixels:
         images = self.recipe.images
-        if isinstance(image, str | Path):
-            pixels = read(Path(image))
-        elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-            pixels = image
-        else:
-            raise BadInputError(f"the image: is {image.dtype}{list(image.shape)}; give a file or uint8[H, W, 3], RGB")
+        pixels = read(Path(os.fsdecode(image))) if isinstance(image, str | os.PathLike) else _pixels(image)
         return square(pixels, images.side, images.shape)[None].copy()
+
+
+def _pixels(image: ArrayLike) -> Pixels:
+    try:
+        pixels = np.asarray(image)
+        kind = f"{pixels.dtype}{list(pixels.shape)}"
+    except (ValueError, TypeError):  # lists of several lengths, a tensor on a GPU
+        pixels, kind = np.empty(0), f"of the kind {type(image).__name__}"
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise BadInputError(f"the image: is {kind}; give a file or uint8[H, W, 3], RGB")
+    return pixels
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -6,28 +6,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from alexnet.classifier import Classifier
 from alexnet.data.pictures import Dataset, Pictures, fingerprints, joined
 from alexnet.data.squares import Squares
 from alexnet.evaluation.predictions import Predictions, predict
 from alexnet.runtime.arrays import read_arrays, write_arrays
-from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.errors import BadInputError, MachineError
 from alexnet.runtime.program import program
 from alexnet.runtime.ranks import ALONE, Ranks
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.train import LEARNED_FROM
 
 Work = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+DOUBT = "if they are the same pictures, this error is too small"
 
 
-def judge(run: Path, dataset: Dataset, views: int, work: Work, ranks: Ranks = ALONE) -> Predictions:
+def judge(
+    run: Path, dataset: Dataset, views: int, work: Work, ranks: Ranks = ALONE, say: Say | None = None
+) -> Predictions:
     """What the run says about every held-out picture, once each; labels are in the run's own numbering.
 
     Several `ranks` judge a share each, and all are given the whole.
 
     The probabilities are kept in the run's `predictions` folder, by checkpoint, data and views, for the report; a
-    picture may have changed under its name, so every evaluation looks again.
+    picture may have changed under its name, so every evaluation looks again. Where they cannot be kept, `say` is told.
     Raises BadInputError when the classes are not the run's.
     """
     classifier = Classifier.load(run)
@@ -44,13 +50,13 @@ def judge(run: Path, dataset: Dataset, views: int, work: Work, ranks: Ranks = AL
         lambda done, total: work(f"judging {run.name}", done, total), ranks,
     )  # fmt: skip
     if ranks.first:
-        write_arrays(kept, {name: np.asarray(value) for name, value in vars(judged).items()})
+        _keep(kept, judged, say)
     return judged
 
 
 def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
     """The dataset to judge the runs by: pictures without a split of their own are judged whole, but for those that
-    one of the runs learned from (known by their names).
+    one of the runs learned from (known by their names, where half of the run's names are here).
 
     Raises BadInputError when none is left.
     """
@@ -61,9 +67,10 @@ def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
     everything = joined(dataset.training, dataset.held_out)
     own = fingerprints(everything.keys)
     learned = [read_arrays(run / LEARNED_FROM)["fingerprints"] for run in runs if RunFolder(run).exists()]
-    # Another folder may use the same names; one that has all the names a run learned from is the run's own, grown.
-    seen = [names for names in learned if np.isin(names, own).all()]
-    known = np.isin(own, np.concatenate(seen)) if seen else np.zeros(len(own), bool)
+    # Another folder may use the same names; one that has half the names a run learned from is the run's own, changed.
+    ours = [2 * np.isin(names, own).sum() >= len(names) for names in learned]
+    known = _among(own, [names for names, its in zip(learned, ours, strict=True) if its])
+    doubtful = int((_among(own, learned) & ~known).sum())
     new = np.flatnonzero(~known)
     if not len(new):
         raise BadInputError(f"{everything.where}: all these pictures were learned from; judge by others")
@@ -72,7 +79,9 @@ def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
     elif known.any():
         words = f"all but the {known.sum():,} that were learned from, by their names"
     else:
-        words = "all of them: not the set that a run learned from"
+        words = "all of them" if doubtful else "all of them: not the set that a run learned from"
+    if doubtful:
+        words += f"; {doubtful:,} have names that a run learned from: {DOUBT}"
     return replace(dataset, held_out=everything.choose(new), judged_by=words)
 
 
@@ -99,6 +108,20 @@ def renumbered(dataset: Dataset, classes: tuple[str, ...], run: Path) -> Picture
         )
     numbers = np.array([classes.index(name) for name in dataset.classes], dtype=np.int64)
     return replace(dataset.held_out, labels=numbers[dataset.held_out.labels])
+
+
+def _among(own: NDArray[np.uint64], names: Sequence[NDArray[np.uint64]]) -> NDArray[np.bool_]:
+    """Which of its own names are in any of the others."""
+    return np.isin(own, np.concatenate(names)) if names else np.zeros(len(own), bool)
+
+
+def _keep(place: Path, judged: Predictions, say: Say | None) -> None:
+    """For the report alone: what was judged is given, whether or not the run's folder can be written."""
+    try:
+        write_arrays(place, {name: np.asarray(value) for name, value in vars(judged).items()})
+    except MachineError as error:
+        if say:
+            say(f"not kept: {error}")
 
 
 def _place(run: Path, step: str, digest: str, views: int) -> Path:

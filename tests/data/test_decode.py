@@ -57,8 +57,15 @@ def test_a_picture_of_one_bit_is_black_and_white():
 
 
 def test_grey_of_sixteen_bits_is_scaled_and_not_clipped():
-    deep = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
-    assert decode(encoded(deep), "it")[0].tolist() == [[0] * 3, [0] * 3, [1] * 3, [128] * 3, [255] * 3]
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    shown = decode(encoded(deep), "it")
+    assert (shown == (np.arange(65536) // 256).reshape(256, 256, 1)).all() and shown.shape == (256, 256, 3)
+
+
+def test_a_picture_for_which_the_memory_does_not_suffice_is_not_called_damaged(monkeypatch):
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: np.empty(2**50))
+    with pytest.raises(MemoryError):
+        decode(encoded(PICTURE), "it")
 
 
 def test_a_palette_becomes_its_colours():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from storing import KINDS, SIDE, contents, made, opened
 
+from alexnet.data import decode
 from alexnet.data.pictures import check_learnable
 from alexnet.data.preparation import Preparation, advised, sizes
 from alexnet.data.prepare import prepare
@@ -222,3 +223,13 @@ def test_a_full_disk_is_told_and_the_rest_is_made_later(pictures, tmp_path, larg
     made(pictures, tmp_path / "store")
     made(pictures, tmp_path / "undisturbed")
     assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
+
+
+def test_a_picture_for_which_the_memory_did_not_suffice_is_not_left_out(alexnet, pictures, tmp_path, monkeypatch):
+    def exhausted(image):
+        raise MemoryError
+
+    monkeypatch.setattr(decode, "_rgb", exhausted)
+    words = ("prepare", pictures, tmp_path / "store", "--side", SIDE, "--quiet", "--skip-bad", 99)
+    assert alexnet(*words).one_line("prepare", 4).startswith("memory: not enough; ")
+    assert not (tmp_path / "store" / "store.json").exists()

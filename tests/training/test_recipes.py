@@ -260,6 +260,12 @@ def without(part: str, name: str) -> dict:
         json.dumps(PAPER.to_dict() | {"network": None}),
         json.dumps(AS_RUN.to_dict()).replace('["conv1"]', '"conv1"'),
         json.dumps(AS_RUN.to_dict()).replace('"factor": 0.1', '"factor": "0.1"'),
+        json.dumps(PAPER.to_dict()).replace('"side": 256', '"side": 40'),
+        json.dumps(PAPER.to_dict()).replace('"patch": 224', '"patch": 250'),
+        json.dumps(PAPER.to_dict()).replace('"scale": 1.0', '"scale": 0'),
+        json.dumps(PAPER.to_dict()).replace('"rate": 0.01', '"rate": NaN'),
+        json.dumps(PAPER.to_dict() | {"seed": -1}),
+        json.dumps(PAPER.to_dict() | {"network": {"lineage": "papper"}}),
     ],
 )
 def test_what_is_no_recipe_is_refused_by_its_files_name(content):

@@ -43,7 +43,7 @@ def _evaluate(options: Options, weights: list[float] | None, ranks: "Ranks") -> 
     with Display(shown=ranks.first) as display:
         for notice in dataset.notices:
             display.say(notice)
-        judged = [judge(run, dataset, options.views, display.work, ranks) for run in options.runs]
+        judged = [judge(run, dataset, options.views, display.work, ranks, display.say) for run in options.runs]
     if not ranks.first:
         return {}
     together = ensemble(judged, weights)

@@ -52,7 +52,7 @@ def decode(encoded: bytes, name: str) -> Pixels:
     name      what to call it in errors
     returns   uint8[H, W, 3]
 
-    Raises BadInputError naming the picture when it cannot be read whole.
+    Raises BadInputError naming the picture when it cannot be read whole; MemoryError says nothing about the picture.
     """
     if not encoded:
         raise BadInputError(f"{name}: the file is empty; remove it or put the picture back")
@@ -68,7 +68,7 @@ def decode(encoded: bytes, name: str) -> Pixels:
             return np.asarray(_rgb(_upright(image)))
     except UnidentifiedImageError:
         raise BadInputError(f"{name}: not a JPEG, PNG, WebP, BMP or GIF picture; remove it or convert it") from None
-    except (OSError, ValueError, SyntaxError, OverflowError, NotImplementedError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError, OverflowError, NotImplementedError) as error:
         raise BadInputError(f"{name}: damaged picture ({error}); replace it or remove it") from error
 
 
@@ -169,10 +169,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+    if image.mode.startswith("I;16"):
         # Pillow clips 16-bit grey at 255 instead of scaling it.
-        grey = np.asarray(image.convert("I"), dtype=np.int64)
-        image = Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")

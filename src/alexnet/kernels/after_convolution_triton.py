@@ -80,7 +80,7 @@ def backward(parts: Sequence[Tensor], bias: Tensor | None, gs: Sequence[Tensor],
     if bias is None:
         return None
     pixels, maps = constants["tile"], constants["groups"] * 8
-    return sums[..., : pixels * maps].unflatten(2, (pixels, maps)).sum((1, 2))[:, :share].flatten()
+    return sums[..., : pixels * maps].view(len(towers), programs, pixels, maps).sum((1, 2))[:, :share].flatten()
 
 
 def _towers(what: "Following", *lists: Sequence[Tensor]) -> list[tuple[slice, tuple[Tensor, ...]]]:

@@ -51,7 +51,7 @@ def write_report(run: Path) -> Path:
         environment=_flat(folder.read_json("environment.json")),
     )
     path = run / "report.html"
-    write_whole(path, text)
+    write_whole(path, text.encode("utf-8", "backslashreplace"))  # a folder's name may be no UTF-8
     return path
 
 

@@ -193,13 +193,13 @@ class Recipe:
     def from_json(cls, text: str, name: str) -> "Recipe":
         """Read `recipe.json`; what an older version did not write has its default, which is what that version did.
 
-        Raises BadInputError naming the file when a field is unknown or wrong.
+        Raises BadInputError naming the file when a field is unknown or wrong, or a number cannot work.
         """
         try:
-            recipe: Recipe = _build(cls, json.loads(text))
-        except (ValueError, TypeError, KeyError) as error:
-            raise BadInputError(f"{name}: not a recipe of this version ({error}); train again") from error
-        return recipe
+            return cls.check(_build(cls, json.loads(text)))
+        except (ValueError, TypeError, KeyError, UsageError) as error:
+            fault = str(error).removeprefix("--")
+            raise BadInputError(f"{name}: not a recipe of this version ({fault}); train again") from error
 
 
 def settable() -> dict[str, tuple[type, str]]:
