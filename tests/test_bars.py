@@ -14,7 +14,7 @@ RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
 def test_its_record_has_the_figure(bar):
     known = [RECORDS / f"{bar.record}{ending}.json" for ending in ("", "-zen4")]
     judged = bar.judged(json.loads(next(file for file in known if file.exists()).read_text()))
-    assert judged["seen"] > 0 and bar.record in MEASURED
+    assert judged["seen"] >= 0 and bar.record in MEASURED
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,6 @@ def test_it_is_met_at_least_or_at_most(seen, most, met):
 
 
 def test_what_is_measured_is_asked_for_and_its_benchmark_is_there():
+    assert len({bar.what for bar in BARS}) == len(BARS)
     assert {bar.record for bar in BARS} == MEASURED.keys()
     assert all((RECORDS.parent / words[0]).exists() for words in MEASURED.values())
