@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import mean, variance
 from typing import Any, NamedTuple
 
+from alexnet.runtime.commit import write_whole
+
 HERE = Path(__file__).parent
 Record = dict[str, Any]
 
@@ -47,8 +49,10 @@ class Bar(NamedTuple):
     asked: float
     most: bool = False
 
-    def judged(self, record: Record) -> dict[str, Any]:
-        """What was seen, and whether it will do."""
+    def judged(self, record: Record | None) -> dict[str, Any]:
+        """What was seen, if there is a record, and whether it will do."""
+        if record is None:
+            return {"asked": self.asked, "seen": None, "met": False}
         seen = self.figure(record)
         return {"asked": self.asked, "seen": seen, "met": seen <= self.asked if self.most else seen >= self.asked}
 
@@ -126,7 +130,7 @@ def measure(name: str, words: list[str], into: Path) -> Record | None:
         if done.returncode:
             print(f"{name}: failed with {done.returncode}", file=sys.stderr)
             return None
-        file.write_text(json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1) + "\n")
+        write_whole(file, json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1) + "\n")
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     record: Record = json.loads(file.read_text())
     return record
@@ -139,20 +143,23 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=MEASURED, metavar="RECORD", help=f"some of {', '.join(MEASURED)}")
     parser.add_argument("--cifar", metavar="FOLDER", help="CIFAR-10, for the errors of five seeds")
     options = parser.parse_args()
+    if "same-error" in (options.only or ()) and not options.cifar:
+        parser.error("same-error needs --cifar FOLDER")
     options.into.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, Any]] = {}
     for name, words in MEASURED.items():
         if name not in (options.only or MEASURED) or ("CIFAR10" in words and not options.cifar):
             continue
         record = measure(name, [options.cifar if word == "CIFAR10" else word for word in words], options.into)
-        for bar in BARS if record else ():
-            if bar.record == name and record:
-                one = found[bar.what] = bar.judged(record)
-                sign, verdict = "at most" if bar.most else "at least", "met" if one["met"] else "NOT MET"
-                print(f"{bar.what:48} {one['seen']:9.3f}   {sign} {bar.asked:<5g} {verdict}", flush=True)
+        for bar in (bar for bar in BARS if bar.record == name):
+            one = found[bar.what] = bar.judged(record)
+            sign, verdict = "at most" if bar.most else "at least", "met" if one["met"] else "NOT MET"
+            seen = f"{one['seen']:9.3f}" if record else " not seen"
+            print(f"{bar.what:48} {seen}   {sign} {bar.asked:<5g} {verdict}", flush=True)
     missed = [what for what, one in found.items() if not one["met"]]
     print(f"{len(found) - len(missed)} of {len(found)} bars met" + "".join(f"; not: {what}" for what in missed))
     print(json.dumps(found))
+    sys.exit(bool(missed))
 
 
 if __name__ == "__main__":

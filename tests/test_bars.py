@@ -21,7 +21,8 @@ def test_its_record_has_the_figure(bar):
     ("seen", "most", "met"), [(2.0, False, True), (1.9, False, False), (2.0, True, True), (2.1, True, False)]
 )
 def test_it_is_met_at_least_or_at_most(seen, most, met):
-    assert Bar("", "", lambda record: record["it"], 2, most).judged({"it": seen})["met"] == met
+    bar = Bar("", "", lambda record: record["it"], 2, most)
+    assert bar.judged({"it": seen})["met"] == met and not bar.judged(None)["met"]
 
 
 def test_what_is_measured_is_asked_for_and_its_benchmark_is_there():

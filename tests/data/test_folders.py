@@ -42,6 +42,11 @@ def test_folders_whose_names_tell_two_splits_in_words_are_the_splits(tmp_path, t
     assert dataset.training.where == f"{tmp_path}/{training}/"
 
 
+def test_a_folder_to_be_judged_by_is_no_class_whatever_lies_beside_it(tmp_path):
+    add(tmp_path, "learning/ant", "learning/bee", "test/ant", "test/bee")
+    assert "has test/ but nothing to learn from" in refusal(tmp_path)
+
+
 def test_an_exact_name_goes_before_one_in_words_and_val_before_test(tmp_path):
     add(tmp_path, *(f"{name}/{each}" for name in ("a train", "train", "a val", "test", "a test") for each in "ab"))
     dataset = open_dataset(str(tmp_path))

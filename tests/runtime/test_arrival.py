@@ -9,6 +9,7 @@ from alexnet.runtime.errors import MachineError
 @pytest.mark.parametrize(
     ("gpus", "sharing"),
     [
+        (["node0 none", "node1 none"], False),
         (["node0 GPU-1"], False),
         (["node0 GPU-1", "node0 GPU-2"], False),
         (["node0 GPU-1", "node0 GPU-1"], True),

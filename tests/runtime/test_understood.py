@@ -15,6 +15,7 @@ from alexnet.runtime.errors import BadInputError, understood
         (OSError(28, "No space left on device"), 4,
          "train: cannot be used: no space left on device; free some space, or choose another folder"),
         (MemoryError(), 4, "memory: not enough; end other programs, or "),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"), 4, "memory: not enough"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), 4, "memory: not enough; end other programs, or "),
     ],
 )  # fmt: skip

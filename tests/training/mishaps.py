@@ -217,6 +217,7 @@ class Restarted:
     def __call__(self, rank):
         os.environ |= {
             "MASTER_PORT": str(self.port),
+            "TORCHELASTIC_RUN_ID": "none",
             "TORCHELASTIC_MAX_RESTARTS": "3",
             "TORCHELASTIC_RESTART_COUNT": str(self.count),
         }

@@ -163,6 +163,20 @@ def test_a_lost_first_host_takes_the_store_along_and_the_other_says_so(hosts, wo
     assert f"error: rank 1 (on {HOSTS[1]}): " in line and "no longer answers" in line, said(tmp_path)
 
 
+def test_a_host_that_comes_back_goes_on_with_the_others(straight, words, tmp_path, monkeypatch):
+    """As a pod that is replaced: it is told to resume, the other is not."""
+    monkeypatch.setenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    path = tmp_path / "run"
+    both = [start(number, tmp_path, [*words, path], restarts=3) for number in (0, 1)]
+    wait_for(path / "journal.jsonl", 3)
+    subprocess.run(f"ip netns pids {HOSTS[1]} | xargs kill -9", shell=True, check=True)
+    both[1].wait()
+    time.sleep(5)
+    both[1] = start(1, tmp_path, [*words, path, "--resume"], restarts=3)
+    assert [each.wait(300) for each in both] == [0, 0], said(tmp_path)
+    assert differing(left(path), straight) == []
+
+
 def test_after_a_killed_process_it_goes_on_by_itself_and_the_result_is_right(straight, words, tmp_path):
     path = tmp_path / "run"
     both = [start(number, tmp_path, [*words, path], restarts=2) for number in (0, 1)]

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from alexnet.command_line.saying import complain
 from alexnet.command_line.words import Result
-from alexnet.runtime.errors import PeerError, UsageError, understood
+from alexnet.runtime.errors import PeerError, UsageError, explain_os_error, understood
 from alexnet.runtime.suggestions import did_you_mean
 
 HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was really run
@@ -41,7 +41,7 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             _run(verb, rest)
         finally:
-            sys.stdout.flush()  # here and not at the interpreter's end, where nobody could catch what it raises
+            _flush()
     except BrokenPipeError:  # `| head`: nobody is left to read
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -55,6 +55,17 @@ def main(words: Sequence[str] | None = None) -> int:
             complain(verb, told)
         return told.exit_code
     return 0
+
+
+def _flush() -> None:
+    """Here and not at the interpreter's end, where nobody could catch what it raises."""
+    try:
+        if sys.stdout:  # which may be closed
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise explain_os_error(error, "standard output") from error
 
 
 def _run(verb: str, words: Sequence[str]) -> None:

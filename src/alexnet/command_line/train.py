@@ -71,16 +71,14 @@ def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Res
 
 
 def _goes_on(run: Path, asked: bool, ranks: "Ranks") -> bool:
-    """Whether to go on with the run there: if any rank was told to, or torchrun starts these processes again.
-
-    Not with one that was there before torchrun started them for the first time: that was refused, and is again.
-    """
+    """Whether to go on with the run there: if any rank was told to, or torchrun has started these processes before and
+    they began it. One that was there before was refused then, and is again."""
     from alexnet.runtime.arrival import remembered, restarts
 
     told, again = ranks.highest(asked, restarts())
     there = ranks.first and RunFolder(run).exists()
-    older = there and remembered(f"older/{run}", not (told or again))
-    return bool(told or (again and ranks.from_first(there and not older)))
+    begun = ranks.first and remembered(f"begun/{run}", not there, otherwise=again > 0)
+    return bool(told or ranks.from_first(there and begun))
 
 
 def _recipe_of(run: Path) -> str | None:

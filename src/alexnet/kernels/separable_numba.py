@@ -2,7 +2,8 @@
 
 `separable(matrix)` is what compiled code calls: `(x, at, between, into, to, apart)` takes the n x n vectors
 x[at + i * between] of a square in the order of its lines, and puts the m x m of matrix @ square @ matrix^T at
-into[to + i * apart]. Zeros and ones in the matrix cost nothing. float32; indexes are not looked at.
+into[to + i * apart], which may not overlap. Zeros and ones in the matrix cost nothing; no line of it is all zeros.
+float32; indexes are not looked at.
 """
 
 from collections.abc import Callable, Sequence

@@ -26,10 +26,13 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def remembered(name: str, now: bool) -> bool:
-    """Whether `name` was said `now` or before torchrun started these processes again, which it may."""
-    if not may_restart():
+def remembered(name: str, now: bool, otherwise: bool) -> bool:
+    """Whether `name` was said `now`, or before torchrun started these processes again; `otherwise` where its store does
+    not outlive them."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return otherwise
     kept = store()
     if now:
         kept.set(name, "")
@@ -74,10 +77,8 @@ def joined() -> Ranks:
     session = _session(meeting, rank, world)
     kept = PrefixStore(session, meeting)
     kept.set(f"gpu/{rank}", f"{machine_here()} {_own_gpu()}")
-    sharing, backend = False, "gloo"
-    if torch.cuda.is_available():
-        sharing = shared([kept.get(f"gpu/{other}").decode() for other in range(world)])
-        backend = f"cpu:gloo,cuda:{'gloo' if sharing else 'nccl'}"
+    sharing = shared([kept.get(f"gpu/{other}").decode() for other in range(world)])
+    backend = f"cpu:gloo,cuda:{'gloo' if sharing else 'nccl'}" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, store=kept, rank=rank, world_size=world, timeout=PATIENCE)
     except RuntimeError as error:
@@ -103,6 +104,8 @@ def shared(gpus: Sequence[str]) -> bool:
     where one sees no GPU and others do.
     """
     machines, cards = zip(*(gpu.split(" ", 1) for gpu in gpus), strict=True)
+    if set(cards) == {"none"}:
+        return False
     if "none" in cards:
         rank = cards.index("none")
         raise MachineError(f"rank {rank} (on {machines[rank]}): sees no GPU, others do; start it where there is one")

@@ -1,8 +1,8 @@
 """Files that are written whole or not at all.
 
-A file or folder first has a temporary name beside its place (`.NAME.partial`, a file's with the number of the process
-that writes it), is written and flushed to the disk, then renamed, and the rename is flushed too. Whatever stops the
-program, the place holds the old content or the new.
+A file or folder first has a temporary name beside its place (`.NAME.partial`, a file's with a number of its own), is
+written and flushed to the disk, then renamed, and the rename is flushed too. Whatever stops the program, the place
+holds the old content or the new.
 """
 
 import os
@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises MachineError when the machine refuses; what was written so far is then removed.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # another process may be writing it too
+    partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -73,6 +73,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def temporary(path: Path) -> Path:
+    """A name for what is to be at `path`: nobody else's, though others, on other machines too, may be writing it."""
+    return path.with_name(f".{path.name}.{int.from_bytes(os.urandom(6))}{PARTIAL}")
 
 
 def unfinished(name: str) -> str:

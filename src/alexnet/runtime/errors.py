@@ -64,7 +64,7 @@ def understood(error: BaseException, where: str) -> AlexNetError | None:
     at all. What the operating system refuses is told of the file that it names, else of `where`."""
     if isinstance(error, AlexNetError):
         return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # PyTorch's, of a GPU's
+    if isinstance(error, MemoryError) or _of_pytorchs_memory(error):
         return MachineError(
             "memory: not enough; end other programs, or give this one less at a time (train: a smaller "
             "--parallel.portion)"
@@ -73,6 +73,12 @@ def understood(error: BaseException, where: str) -> AlexNetError | None:
         remedy = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else _remedy(error)
         return MachineError(f"{error.filename or where}: cannot be used: {_said(error)}; {remedy}")
     return None
+
+
+def _of_pytorchs_memory(error: BaseException) -> bool:
+    """A GPU's, or a processor's, which is told in words alone."""
+    of_a_gpu = type(error).__name__ == "OutOfMemoryError"
+    return of_a_gpu or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def explain_os_error(error: OSError, path: str | os.PathLike[str]) -> MachineError:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
-from alexnet.runtime.commit import PARTIAL, flush
+from alexnet.runtime.commit import flush, temporary
 from alexnet.runtime.errors import AlexNetError, BadInputError, MachineError, explain_os_error
 
 
@@ -78,7 +78,7 @@ class Shelf:
             raise BadInputError(f"{self.place}: names a file that is not below it, {name}; do not use it")
 
     def _fetch(self, name: str, path: Path) -> None:
-        partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # another process may be fetching it too
+        partial = temporary(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

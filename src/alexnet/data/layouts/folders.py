@@ -33,7 +33,7 @@ def read_folders(path: Path) -> Dataset:
     if flat and training and held_out is None:
         raise BadInputError(f"{flat}: holds no class folders; sort its pictures into folders as in {training}")
     if training is None or held_out is None:
-        if held_out and len(_folders(path)) == 1:
+        if held_out:
             raise BadInputError(
                 f"{path}: has {held_out.name}/ but nothing to learn from; name {held_out} to judge by it"
             )
