@@ -62,9 +62,9 @@ def _flush() -> None:
     try:
         if sys.stdout:  # which may be closed
             sys.stdout.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         raise explain_os_error(error, "standard output") from error
 
 

@@ -28,7 +28,7 @@ def restarts() -> int:
 
 def remembered(name: str, now: bool, otherwise: bool) -> bool:
     """Whether `name` was said `now`, or before torchrun started these processes again; `otherwise` where its store does
-    not outlive them."""
+    not outlive them. Raises MachineError when the store cannot be reached."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -67,8 +67,8 @@ def store(timeout: timedelta = ARRIVAL) -> TCPStore:
 def joined() -> Ranks:
     """This process among those that torchrun started with it; alone without torchrun.
 
-    Raises MachineError when the others do not come or cannot be reached, or two of several machines' processes have one
-    GPU between them.
+    Raises MachineError when the others do not come or cannot be reached, two of several machines' processes have one
+    GPU between them, or one sees no GPU and others do.
     """
     if "RANK" not in os.environ:
         return ALONE
