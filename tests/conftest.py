@@ -86,6 +86,22 @@ def own_run(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
+@pytest.fixture(scope="session")
+def poor_run(pictures, small_recipe, tmp_path_factory):
+    """A run that has learned next to nothing. Read only."""
+    run = tmp_path_factory.mktemp("runs") / "poor"
+    recipe = small_recipe.altered({"learning.rate": "1e-9", "seed": "4"})
+    train(recipe, open_dataset(str(pictures)), run, Display(quiet=True))
+    return run
+
+
+@pytest.fixture
+def two(own_run, poor_run, tmp_path):
+    """A run that is always right, one that is mostly wrong; and the probabilities of each."""
+    other = Path(shutil.copytree(poor_run, tmp_path / "poor"))
+    return own_run, other
+
+
 @pytest.fixture
 def alexnet(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """`alexnet("inspect", "paper")`: the command line in this process, and how it ended."""

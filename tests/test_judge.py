@@ -12,30 +12,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from alexnet.data.pictures import fingerprints
+from alexnet.data.preparation import Preparation
+from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
-from alexnet.judge import judge, renumbered
+from alexnet.judge import judge, renumbered, unlearned
 from alexnet.runtime.arrays import write_arrays
-from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.progress import Display
 from alexnet.training.recipes import RECIPES
 from alexnet.training.train import LEARNED_FROM, train
 from company import stream_of
-
-
-@pytest.fixture(scope="session")
-def poor_run(pictures, small_recipe, tmp_path_factory):
-    """A run that has learned next to nothing. Read only."""
-    run = tmp_path_factory.mktemp("runs") / "poor"
-    recipe = small_recipe.altered({"learning.rate": "1e-9", "seed": "4"})
-    train(recipe, open_dataset(str(pictures)), run, Display(quiet=True))
-    return run
-
-
-@pytest.fixture
-def two(own_run, poor_run, tmp_path):
-    """A run that is always right, one that is mostly wrong; and the probabilities of each."""
-    other = Path(shutil.copytree(poor_run, tmp_path / "poor"))
-    return own_run, other
 
 
 def told(ended):
@@ -180,24 +165,6 @@ def test_kept_probabilities_that_are_damaged_are_computed_again(own_run, picture
     assert len(work) == 5
 
 
-def test_several_runs_are_judged_by_their_average(alexnet, two, pictures):
-    json_line = told(alexnet("evaluate", *two, pictures, "--json"))
-    assert [each["run"] for each in json_line["runs"]] == [str(run) for run in two]
-    assert [each["top1_error"] for each in json_line["runs"]] == pytest.approx([0, 2 / 3])
-    good, poor = (load_file(kept(run)[0]) for run in two)
-    average = (good["probabilities"].double() + poor["probabilities"].double()) / 2
-    wrong = (average.argmax(1) != good["labels"]).double().mean().item()
-    assert json_line["top1_error"] == pytest.approx(wrong)
-    assert "average of 2 runs: error" in alexnet("evaluate", *two, pictures).out
-
-
-@pytest.mark.parametrize(("weights", "like"), [("1,0", 0), ("0,2.5", 1), ("1e-6,1", 1)])
-def test_an_averages_weights_decide_who_counts(alexnet, two, pictures, weights, like):
-    json_line = told(alexnet("evaluate", *two, pictures, "--weights", weights, "--json"))
-    assert json_line["top1_error"] == pytest.approx(json_line["runs"][like]["top1_error"])
-    assert json_line["runs"][0]["top1_error"] != json_line["runs"][1]["top1_error"]
-
-
 def test_labels_are_the_runs_own_by_name(own_run, own_pictures, pictures):
     for name in ("blue", "green"):
         shutil.rmtree(own_pictures / name)
@@ -218,10 +185,17 @@ def test_a_class_that_the_run_never_learned_is_named(alexnet, own_run, own_pictu
     assert not (own_run / "predictions").exists()
 
 
-def test_runs_of_other_classes_have_no_average(alexnet, two, own_pictures, pictures):
-    RunFolder(two[1]).write_json("classes.json", ["blue", "red", "green"])
-    message = refusal(alexnet("evaluate", *two, pictures))
-    assert f"{two[1]}: learned other classes than {two[0]}; " in message
+def test_what_is_left_of_a_store_is_not_kept_as_the_stores_own(own_run, own_pictures, tmp_path):
+    """One run learned from the store, another from some of the pictures that it holds out."""
+    prepare(open_dataset(str(own_pictures)), tmp_path / "store", Preparation("jpeg", 32), lambda *_: None)
+    store = open_dataset(str(tmp_path / "store"))
+    assert unlearned(store, [own_run]).digest == store.digest
+    some = store.held_out.choose(np.arange(2))
+    other = tmp_path / "other"
+    shutil.copytree(own_run, other)
+    write_arrays(other / LEARNED_FROM, {"fingerprints": fingerprints(some.keys)})
+    fewer = unlearned(store, [own_run, other])
+    assert len(fewer.held_out) == len(store.held_out) - 2 and fewer.digest != store.digest
 
 
 def test_a_damaged_picture_gives_no_number_at_all(alexnet, own_run, own_pictures):

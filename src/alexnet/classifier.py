@@ -54,13 +54,11 @@ class Classifier:
         """
         folder = RunFolder(Path(run))
         recipe = Recipe.from_json(folder.read_text("recipe.json"), str(folder.path / "recipe.json"))
-        classes = folder.read_json("classes.json")
-        if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-            raise BadInputError(f"{folder.path / 'classes.json'}: no list of names; train again")
+        classes = folder.classes()
         path = checkpoint.newest(folder.checkpoints, only=checkpoint.WEIGHTS)
         if path is None:
             raise BadInputError(f"{run}: nothing learned yet; alexnet train --resume goes on with it")
-        network = AlexNet(recipe.network.build(), classes=len(classes))
+        network = AlexNet(recipe.network.build(), classes=len(classes), seed=None)
         put_weights(network, checkpoint.read_tensors(path / checkpoint.WEIGHTS), str(path / checkpoint.WEIGHTS))
         statistics = Statistics.read(folder.path / STATISTICS)
         side = recipe.images.side
@@ -69,7 +67,7 @@ class Classifier:
                 f"{folder.path / STATISTICS}: a mean image of {_by(statistics.mean.shape)}, not {_by((side, side, 3))} "
                 "as the recipe has it; train again"
             )
-        return cls(network, tuple(classes), recipe, statistics, this_machine(), path.name)
+        return cls(network, classes, recipe, statistics, this_machine(), path.name)
 
     def classify(self, image: Picture, views: int = 1) -> list[tuple[str, float]]:
         """The five most probable classes and their probabilities, the most probable first.

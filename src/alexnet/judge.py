@@ -74,15 +74,16 @@ def unlearned(dataset: Dataset, runs: Sequence[Path]) -> Dataset:
     new = np.flatnonzero(~known)
     if not len(new):
         raise BadInputError(f"{everything.where}: all these pictures were learned from; judge by others")
+    digest = ""  # a store's own is of the pictures that it holds out
     if np.array_equal(new, np.arange(len(dataset.training), len(own))):
-        words = dataset.judged_by
+        words, digest = dataset.judged_by, dataset.known_digest
     elif known.any():
         words = f"all but the {known.sum():,} that were learned from, by their names"
     else:
         words = "all of them" if doubtful else "all of them: not the set that a run learned from"
     if doubtful:
         words += f"; {doubtful:,} have names that a run learned from: {DOUBT}"
-    return replace(dataset, held_out=everything.choose(new), judged_by=words)
+    return replace(dataset, held_out=everything.choose(new), judged_by=words, known_digest=digest)
 
 
 def kept_predictions(run: Path, step: str, digest: str) -> list[Predictions]:
@@ -91,22 +92,30 @@ def kept_predictions(run: Path, step: str, digest: str) -> list[Predictions]:
     return [predictions for predictions in known if predictions is not None]
 
 
-def check_same_classes(runs: Sequence[Path]) -> None:
-    """Raise BadInputError when the runs did not learn the same classes: their probabilities have no average."""
-    known = [RunFolder(run).read_json("classes.json") for run in runs]
+def in_one_order(runs: Sequence[Path]) -> list[list[int]]:
+    """For each run, the numbers by which it knows the first one's classes.
+
+    Raises BadInputError when the runs did not learn the same classes: their probabilities have no average.
+    """
+    known = [RunFolder(run).classes() for run in runs]
+    orders = []
     for run, classes in zip(runs, known, strict=True):
-        if classes != known[0]:
+        numbers = {name: number for number, name in enumerate(classes)}
+        if numbers.keys() != set(known[0]):
             raise BadInputError(f"{run}: learned other classes than {runs[0]}; average runs of the same classes")
+        orders.append([numbers[name] for name in known[0]])
+    return orders
 
 
 def renumbered(dataset: Dataset, classes: tuple[str, ...], run: Path) -> Pictures:
     """The dataset's held-out pictures with labels in the run's numbering. Raises BadInputError for other classes."""
-    if unknown := [name for name in dataset.classes if name not in classes]:
+    known = {name: number for number, name in enumerate(classes)}
+    if unknown := [name for name in dataset.classes if name not in known]:
         raise BadInputError(
             f"{run}: does not know the class {unknown[0]} of these pictures; it learned {len(classes)} classes, "
             f"{classes[0]} to {classes[-1]}"
         )
-    numbers = np.array([classes.index(name) for name in dataset.classes], dtype=np.int64)
+    numbers = np.array([known[name] for name in dataset.classes], dtype=np.int64)
     return replace(dataset.held_out, labels=numbers[dataset.held_out.labels])
 
 

@@ -172,6 +172,19 @@ def test_a_run_goes_on_with_a_number_of_its_own_schedule_named_again(alexnet, pi
     assert alexnet("train", *words, "--resume").code == 0
 
 
+def test_a_run_goes_on_with_numbers_of_its_own_that_another_recipe_could_not_have(alexnet, pictures, tmp_path):
+    words = [pictures, "--quiet", "--run", tmp_path / "run", "--images.side", 40, "--images.positions", 9]
+    assert alexnet("train", *words, *SMALL).code == 0
+    assert alexnet("train", *words, "--resume").code == 0
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(alexnet, pictures, own_run):
+    shutil.rmtree(own_run / "checkpoints")
+    (own_run / "result.json").unlink()
+    ended = alexnet("train", pictures, "--run", own_run, "--resume")
+    assert ended.code == 0 and f"{own_run}: nothing was saved yet; from the first step\n" in ended.err
+
+
 def test_among_five_classes_or_fewer_the_first_five_say_nothing(alexnet, pictures, own_run):
     ended = alexnet("evaluate", own_run, own_run, pictures, "--json")
     *lines, last = ended.out.splitlines()

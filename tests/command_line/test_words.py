@@ -137,6 +137,10 @@ def test_inspect_counts_what_the_paper_counts(alexnet):
     assert "60,965,224" in ended.out and "96 x 55 x 55" in ended.out
 
 
+def test_to_compare_with_another_lineage_takes_one(alexnet):
+    assert alexnet("inspect", "--against", "caffe").one_line("inspect", 2).startswith("--against: which lineage? ")
+
+
 def test_inspect_lists_the_lineages_and_tells_two_apart(alexnet):
     ended = alexnet("inspect", "--json")
     assert json.loads(ended.out.splitlines()[-1])["lineages"] == list(LINEAGES)
@@ -157,18 +161,6 @@ def test_a_name_with_line_breaks_and_escapes_is_told_in_one_plain_line(alexnet, 
     assert r"cat\n\x1b[31mdog\r\u202e.jpg: no such file" in alexnet("train", evil).one_line("train", 3)
     undecodable = os.fsdecode(b"\xff\xfe.jpg")
     assert r"\udcff\udcfe.jpg: no such file" in alexnet("train", undecodable).one_line("train", 3)
-
-
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["inspect", "paper"], ["inspect", "--json"]])
-def test_nobody_reading_on_is_no_error(words, unbuffered):
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "wb") as pipe:
-        command = [sys.executable, "-m", "alexnet", *words]
-        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-        ended = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False, env=environment)
-    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_terminal_without_unicode_is_no_error():

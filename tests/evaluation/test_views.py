@@ -150,3 +150,9 @@ def test_where_nothing_is_mirrored_in_training_the_five_patches_are_all():
     five = views(Images(reflections=False), 10)
     assert len(five) == 5
     assert five == views(Images(), 10)[:5]
+
+
+def test_a_patch_that_is_the_whole_picture_is_looked_at_once():
+    whole = replace(SMALL, side=12, positions=1)
+    assert views(whole, 10) == [((0, 0), False), ((0, 0), True)]
+    assert views(replace(whole, reflections=False), 10) == [((0, 0), False)]

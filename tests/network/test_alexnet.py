@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from alexnet.network import alexnet
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import FullyConnected, Rectifier
-from alexnet.network.lineages import LINEAGES
+from alexnet.network.lineages import LINEAGES, lineage
 from alexnet.runtime.errors import UsageError
 
 IMAGENET = [name for name in LINEAGES if not name.startswith("cifar")]
@@ -235,3 +235,30 @@ def test_images_that_are_computed_when_they_are_wanted_are_let_go_behind_the_fir
     with torch.no_grad():
         assert torch.equal(network.eval()(images), network(images()))
     assert there == [False, True], "whoever calls a network with images holds them until it returns"
+
+
+def test_activities_are_computed_as_far_as_they_are_asked_for():
+    """Also of images of another size: what is convolutional takes them."""
+    network, reached = AlexNet("cifar-18pct"), []
+    network.conv2.register_forward_hook(lambda *_: reached.append("conv2"))
+    assert network.activations(torch.zeros(1, 3, 48, 40), "pool1")["pool1"].shape == (1, 32, 24, 20) and not reached
+    network.activations(torch.zeros(1, 3, 32, 32), "conv1", "fc10")
+    assert reached == ["conv2"]
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 3, 33, 32), (2, 1, 32, 32), (2, 3, 31, 31)])
+def test_images_of_another_size_are_refused(shape):
+    said = " x ".join(map(str, shape))
+    with pytest.raises(UsageError, match=f"^images: {said}; cifar-18pct sees N x 3 x 32 x 32$"):
+        AlexNet("cifar-18pct")(torch.zeros(shape))
+
+
+def test_two_layers_of_one_name_are_refused():
+    known = lineage("cifar-18pct")
+    with pytest.raises(UsageError, match="two layers are called relu2"):
+        AlexNet(replace(known, layers=(*known.layers[:6], known.layers[5], *known.layers[6:])))
+
+
+def test_printed_it_shows_each_layers_numbers():
+    shown = str(AlexNet("cifar-18pct"))
+    assert "(conv1): Convolved(Convolution(" in shown and "(fc10): Connected(FullyConnected(" in shown

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from alexnet.network.alexnet import AlexNet
 from alexnet.network.batch_norm import BatchNormalized
 from alexnet.network.layers import BatchNorm
+from alexnet.network.operations import Here
+from company import small
 
 MAPS, EPSILON = 3, 1e-4
 
@@ -78,3 +81,21 @@ def test_in_a_loop_of_ones_own_it_is_pytorchs():
     torch.testing.assert_close(bn.mean, stock.running_mean)
     torch.testing.assert_close(bn.variance, stock.running_var)
     assert set(bn.state_dict()) == {"mean", "variance"}
+
+
+def test_whoever_says_which_masks_and_no_share_has_the_averages_settled():
+    """A loop of one's own, with a run's masks."""
+    plain, masked = (AlexNet(small("large-batch"), classes=5, seed=1).train() for _ in range(2))
+    images = torch.randn(4, 3, plain.lineage.side, plain.lineage.side) * 60
+    for step in range(2):
+        plain(images)
+        masked(images, Here(masked.masks(0, step)))
+    assert masked.bn2.mean.any() and not masked.bn2.moments.any()
+    torch.testing.assert_close(masked.bn2.mean, plain.bn2.mean)
+
+
+def test_beginning_anew_forgets_the_averages():
+    network, fresh = (AlexNet(small("large-batch"), classes=5, seed=1) for _ in range(2))
+    network(torch.randn(4, 3, network.lineage.side, network.lineage.side) * 60)
+    network.set_initial_values(1)
+    assert all(map(torch.equal, network.state_dict().values(), fresh.state_dict().values()))

@@ -213,6 +213,15 @@ def test_a_dropout_mask_is_a_function_of_seed_and_step():
     assert torch.equal(network.eval()(x, Here(network.masks(3, 7))), network(x))
 
 
+def test_dropout_alone_may_learn_while_the_network_judges():
+    """To see how sure a network is, many masks are averaged; a run's masks count there too."""
+    network, x = dropping_network().eval(), torch.ones(16, 3, 4, 4)
+    network.drop1.train()
+    first = network(x, Here(network.masks(0, 0)))
+    assert torch.equal(network(x, Here(network.masks(0, 0))), first)
+    assert not torch.equal(network(x, Here(network.masks(0, 1))), first)
+
+
 def test_masks_are_counted_from_the_numbers_that_runs_began_with():
     """Other numbers, and a run that was stopped would go on with other masks."""
     network = AlexNet("paper", classes=2)

@@ -146,6 +146,23 @@ def sent(ranks, table, towers, count):
     return counted.sent
 
 
+def differentiated_twice(ranks, table, towers):
+    ranks = ranks.divided(towers)
+    network = Towers(table, ranks).network(seed=3).double()
+    logits = network(torch.randn(2, 3, table.side, table.side, dtype=torch.float64))
+    first = torch.autograd.grad(logits.square().sum(), network.conv1.weight, create_graph=True)[0]
+    try:
+        first.square().sum().backward()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_what_others_sent_is_not_differentiated_twice_in_silence():
+    """It has no graph here: numbers would be wrong."""
+    assert all("once_differentiable" in said for said in together(2, differentiated_twice, small("paper"), 2))
+
+
 @pytest.mark.parametrize(("name", "classes"), [("paper", 7), ("paper", 8), ("source-2012", 8)])
 def test_what_is_exchanged_is_what_the_formula_says_and_nothing_else(name, classes):
     """Four activations forward and the logits, four gradients backward; the first kernels to the last meet nobody."""

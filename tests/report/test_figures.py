@@ -42,5 +42,15 @@ def test_a_picture_survives_its_data_uri() -> None:
 def test_the_same_journal_gives_the_same_drawing() -> None:
     events = [{"event": "training", "step": step, "loss": 1 / step} for step in range(1, 9)]
     events += [{"event": "judging", "epoch": epoch, "top1_error": 0.5 / epoch, "top5_error": 0.1} for epoch in (1, 2)]
-    assert curves(events) == curves(events)
-    assert curves(events) != curves(events[:-1])
+    assert curves(events, 10) == curves(events, 10)
+    assert curves(events, 10) != curves(events[:-1], 10)
+
+
+def test_a_single_line_of_a_journal_can_be_seen() -> None:
+    one = [{"event": "training", "step": 1, "loss": 2.0}]
+    assert curves(one, 10).count("<use ") > curves([], 10).count("<use ")
+
+
+def test_among_five_classes_top_5_is_not_drawn() -> None:
+    events = [{"event": "judging", "epoch": epoch, "top1_error": 0.5, "top5_error": 0.0} for epoch in (1, 2)]
+    assert "top-5" in curves(events, 6) and "top-5" not in curves(events, 5)

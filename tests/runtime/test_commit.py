@@ -49,6 +49,22 @@ def test_a_folder_that_an_earlier_program_left_half_filled_does_not_mix_in(tmp_p
     assert names(tmp_path) == ["checkpoint", "fresh"]
 
 
+def test_a_folder_that_made_way_goes_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    place, rename = tmp_path / "checkpoint", Path.rename
+
+    def refused(path, target):
+        if Path(target) == place and path.name == ".checkpoint.partial":
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    with whole_folder(place) as partial:
+        (partial / "one").write_bytes(OLD)
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(MachineError, match="input/output error"), whole_folder(place) as partial:
+        (partial / "one").write_bytes(NEW)
+    assert names(tmp_path) == ["checkpoint", "one"] and (place / "one").read_bytes() == OLD
+
+
 def test_what_an_interrupted_write_left_is_removed_and_the_rest_stays(tmp_path):
     (tmp_path / ".step-3.partial").mkdir()
     (tmp_path / ".step-3.partial" / "weights").write_bytes(OLD)

@@ -67,11 +67,12 @@ def test_what_a_run_that_never_began_left_behind_is_no_hindrance(tmp_path):
 
 
 def test_json_comes_back_as_it_was_and_damage_is_named(run):
-    run.write_json("data.json", {"found": "日本", "shares": [0.1, 1e-300]})
-    assert run.read_json("data.json") == {"found": "日本", "shares": [0.1, 1e-300]}
-    for damage in (b'{"found": ', b"\xff\xfe", b""):
+    known = {"found": "日本", "judged_by": [0.1, 1e-300], "digest": "", "training": 1, "held_out": 2}
+    run.write_json("data.json", known)
+    assert run.read_json("data.json") == known
+    for damage in (b'{"found": ', b"\xff\xfe", b"", b"[]", b"null", b"7", b"{}", b'{"found": ""}'):
         (run.path / "data.json").write_bytes(damage)
-        with pytest.raises(BadInputError, match=f"^{run.path / 'data.json'}: .*; "):
+        with pytest.raises(BadInputError, match=f"^{run.path / 'data.json'}:? .*; "):
             run.read_json("data.json")
     with pytest.raises(BadInputError, match=f"^{run.path / 'result.json'}: cannot be read"):
         run.read_json("result.json")
@@ -114,6 +115,7 @@ def test_a_run_held_by_another_process_is_refused_with_its_number_until_that_end
 def test_the_lock_is_let_go_when_the_work_fails(run):
     with pytest.raises(ZeroDivisionError), run.locked():
         raise ZeroDivisionError
+    assert (run.path / ".lock").read_bytes() == b"", "as it lies in a store that is given away"
     with run.locked():
         pass
 
@@ -135,7 +137,7 @@ def steps(run):
 def written(run, lines, *numbers):
     journal = Journal(run, lines)
     for number in numbers:
-        journal.write(event="training", step=number)
+        journal.write(event="step", step=number)
     journal.close()
     return journal
 
@@ -146,10 +148,10 @@ def test_events_are_told_in_order_to_the_journal_and_to_listeners(run):
     told = []
     journal.listeners.append(told.append)
     for number in (1, 2):
-        journal.write(event="training", step=number, loss=0.1)
+        journal.write(event="step", step=number, loss=0.1)
         assert steps(run)[-1] == number, "a reader sees a line at once"
     journal.close()
-    assert told == run.events() == [{"event": "training", "step": number, "loss": 0.1} for number in (1, 2)]
+    assert told == run.events() == [{"event": "step", "step": number, "loss": 0.1} for number in (1, 2)]
     assert journal.lines == 2
 
 
@@ -164,16 +166,31 @@ def test_on_resuming_the_lines_after_the_checkpoint_are_taken_back(run):
 def test_a_torn_last_line_is_no_event_and_is_dropped_on_resuming(run):
     written(run, 0, 1, 2)
     with (run.path / "journal.jsonl").open("ab") as file:
-        file.write(b'{"event": "training", "st')
+        file.write(b'{"event": "step", "st')
     assert steps(run) == [1, 2]
     written(run, 2, 3)
     assert steps(run) == [1, 2, 3]
 
 
-def test_a_journal_that_lost_lines_counts_those_it_has(run):
+@pytest.mark.parametrize("torn", [0, 5])
+def test_a_journal_that_lost_lines_is_told_and_nothing_is_made_of_the_rest(run, torn):
     written(run, 0, 1, 2)
-    journal = written(run, 7, 8)
-    assert steps(run) == [1, 2, 8] and journal.lines == 3
+    content = (run.path / "journal.jsonl").read_bytes()
+    (run.path / "journal.jsonl").write_bytes(content[: len(content) - torn])
+    has, counted = (1, 2) if torn else (2, 7)
+    with pytest.raises(
+        BadInputError, match=rf"journal\.jsonl: has {has} of the {counted} lines that the newest checkpoint"
+    ):
+        Journal(run, counted)
+
+
+@pytest.mark.parametrize("line", [b"7", b"null", b"{}", b'{"event": "training", "step": 1}', b'{"event": "judging"}'])
+def test_a_line_that_is_no_event_is_named(run, line):
+    written(run, 0, 1)
+    with (run.path / "journal.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(BadInputError, match=r"journal\.jsonl: line 2 is damaged .*; train again"):
+        run.events()
 
 
 def test_a_damaged_line_is_named(run):
@@ -186,10 +203,10 @@ def test_a_damaged_line_is_named(run):
 
 def test_a_journal_that_the_disk_refuses_is_told_once_and_can_be_resumed(run, largest_file):
     journal = Journal(run, 0)
-    journal.write(event="training", step=1)
-    with largest_file(60):
+    journal.write(event="step", step=1)
+    with largest_file(40):
         with pytest.raises(MachineError, match=r"journal\.jsonl: cannot write: file too large; "):
-            journal.write(event="training", step=2)
+            journal.write(event="step", step=2)
         journal.close()
     assert steps(run) == [1]
     written(run, 1, 2)

@@ -1,11 +1,12 @@
 """A folder of files behind an address: what it names stays below it, and what is fetched is whole or not there."""
 
+import errno
 import os
 
 import fsspec
 import pytest
 
-from alexnet.runtime.errors import BadInputError
+from alexnet.runtime.errors import BadInputError, MachineError
 from alexnet.runtime.shelf import Shelf
 
 
@@ -50,3 +51,13 @@ def test_a_fetch_that_is_stopped_leaves_nothing(place, tmp_path, monkeypatch, er
         Shelf(f"file://{place}").file("shard.tar")
     left = [name for _, _, names in os.walk(tmp_path / "cache") for name in names]
     assert left == []
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EROFS, errno.ENOSPC])
+def test_what_this_machine_refuses_is_not_the_addresss_fault(place, monkeypatch, number):
+    def get_file(where, to):
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(type(fsspec.filesystem("file")), "get_file", staticmethod(get_file))
+    with pytest.raises(MachineError, match="cannot write: refused"):
+        Shelf(f"file://{place}").file("shard.tar")

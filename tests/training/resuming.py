@@ -20,7 +20,7 @@ from alexnet.training.loop import Training
 from alexnet.training.progress import Display
 from alexnet.training.recipe import Recipe
 
-TIMES = ("images_per_second", "wait_seconds", "seconds_per_step")
+TIMES = ("images_per_second", "wait_seconds", "seconds", "seconds_per_step")
 
 
 def with_dropout(name: str) -> Lineage:

@@ -8,12 +8,11 @@ from itertools import islice
 
 import pytest
 import torch
-from resuming import Watching, begin, differing, left, stopped, with_dropout
+from resuming import Watching, begin, differing, left, stopped
 
 from alexnet.data.batches import Batches
-from alexnet.data.sources import open_dataset
 from alexnet.runtime import checkpoint
-from alexnet.runtime.errors import DivergedError, MachineError
+from alexnet.runtime.errors import DivergedError
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training import loop
 from alexnet.training.progress import Display
@@ -23,58 +22,34 @@ from alexnet.training.train import train
 STEPS = 12  # three epochs of four
 
 
-@pytest.fixture(scope="module")
-def dataset(pictures):
-    return open_dataset(str(pictures))
-
-
-@pytest.fixture(scope="module")
-def recipe(small_recipe):
-    settings = {"learning.epochs": "3", "learning.schedule": "stall", "learning.patience": "1", "learning.rate": "0.01"}
-    return small_recipe.altered({**settings, "images.patch_shared_by": "3", "images.order": "shuffled"})
-
-
-@pytest.fixture(scope="module")
-def lineage():
-    return with_dropout("cifar-18pct")
-
-
-@pytest.fixture(scope="module")
-def straight(recipe, dataset, lineage, tmp_path_factory):
-    """What an undisturbed run leaves."""
-    path = tmp_path_factory.mktemp("straight") / "run"
-    assert not stopped(begin(recipe, dataset, path, Watching(), lineage))
-    return left(path)
-
-
-def test_an_undisturbed_run_tells_each_step_and_each_epoch_once(straight):
-    events = straight["events"]
+def test_an_undisturbed_run_tells_each_step_and_each_epoch_once(undisturbed):
+    events = undisturbed["events"]
     assert [event["step"] for event in events if event["event"] == "training"] == list(range(1, STEPS + 1))
     assert [event["epoch"] for event in events if event["event"] == "judging"] == [1, 2, 3]
-    assert straight["state"]["step"] == STEPS and straight["checkpoint"] == f"step-{STEPS:09}"
-    assert straight["state"]["errors"] == [event["top1_error"] for event in events if event["event"] == "judging"]
+    assert undisturbed["state"]["step"] == STEPS and undisturbed["checkpoint"] == f"step-{STEPS:09}"
+    assert undisturbed["state"]["errors"] == [event["top1_error"] for event in events if event["event"] == "judging"]
 
 
-def test_the_same_run_again_leaves_the_same_bits_and_another_seed_others(recipe, dataset, lineage, straight, tmp_path):
+def test_the_same_run_again_leaves_the_same_bits_another_seed_others(recipe, dataset, lineage, undisturbed, tmp_path):
     assert not stopped(begin(recipe, dataset, tmp_path / "again", Watching(), lineage))
-    assert differing(left(tmp_path / "again"), straight) == []
+    assert differing(left(tmp_path / "again"), undisturbed) == []
     assert not stopped(begin(replace(recipe, seed=1), dataset, tmp_path / "other", Watching(), lineage))
-    assert "weight conv1.weight" in differing(left(tmp_path / "other"), straight)
+    assert "weight conv1.weight" in differing(left(tmp_path / "other"), undisturbed)
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 1))
-def test_stopped_after_any_step_and_resumed_it_leaves_the_same_bits(recipe, dataset, lineage, straight, tmp_path, stop):
+def test_stopped_after_any_step_and_resumed_it_leaves_its_bits(recipe, dataset, lineage, undisturbed, tmp_path, stop):
     assert stopped(begin(recipe, dataset, tmp_path / "run", Watching(stop), lineage))
     assert left(tmp_path / "run")["state"]["step"] == stop, "the step was finished and saved"
     assert not stopped(begin(recipe, dataset, tmp_path / "run", Watching(), lineage))
-    assert differing(left(tmp_path / "run"), straight) == []
+    assert differing(left(tmp_path / "run"), undisturbed) == []
 
 
-def test_stopped_after_every_single_step_it_leaves_the_same_bits(recipe, dataset, lineage, straight, tmp_path):
+def test_stopped_after_every_single_step_it_leaves_the_same_bits(recipe, dataset, lineage, undisturbed, tmp_path):
     for stop in range(1, STEPS + 1):
         assert stopped(begin(recipe, dataset, tmp_path / "run", Watching(stop), lineage))
     assert not stopped(begin(recipe, dataset, tmp_path / "run", Watching(), lineage))
-    assert differing(left(tmp_path / "run"), straight) == []
+    assert differing(left(tmp_path / "run"), undisturbed) == []
 
 
 def test_each_step_draws_its_own_dropout_masks_also_after_resuming(recipe, dataset, lineage, tmp_path):
@@ -107,14 +82,14 @@ class Signalled:
 def test_stopped_between_portions_it_stands_at_the_last_whole_step(recipe, dataset, lineage, tmp_path, number):
     """Portions of four of a batch of eight are two; what was computed of a batch is forgotten, and computed again."""
     portioned = recipe.altered({"parallel.portion": "4"})
-    assert not stopped(begin(portioned, dataset, tmp_path / "straight", Watching(), lineage))
+    assert not stopped(begin(portioned, dataset, tmp_path / "undisturbed", Watching(), lineage))
     run = begin(portioned, dataset, tmp_path / "run", Watching(), lineage)
     assert len(run.batches) * 2 == sum(1 for _ in run.batches.epoch(0))
     run.step = Signalled(run, number)
     assert stopped(run)
     assert left(tmp_path / "run")["state"]["step"] == number // 2
     assert not stopped(begin(portioned, dataset, tmp_path / "run", Watching(), lineage))
-    assert differing(left(tmp_path / "run"), left(tmp_path / "straight")) == []
+    assert differing(left(tmp_path / "run"), left(tmp_path / "undisturbed")) == []
 
 
 def test_what_it_saves_by_the_clock_is_a_step_not_a_portion(recipe, dataset, lineage, tmp_path, monkeypatch):
@@ -136,24 +111,24 @@ class Unseeked(Batches):
 
 
 def test_the_control_shows_that_a_loader_which_does_not_go_to_its_place_is_noticed(
-    recipe, dataset, lineage, straight, tmp_path
+    recipe, dataset, lineage, undisturbed, tmp_path
 ):
     assert stopped(begin(recipe, dataset, tmp_path / "run", Watching(6), lineage))
     run = begin(recipe, dataset, tmp_path / "run", Watching(), lineage)
     run.batches.__class__ = Unseeked
     assert not stopped(run)
     assert {"events", "velocity conv1.weight", "weight conv1.weight"} <= set(
-        differing(left(tmp_path / "run"), straight)
+        differing(left(tmp_path / "run"), undisturbed)
     )
 
 
-def test_the_control_shows_that_a_forgotten_velocity_is_noticed(recipe, dataset, lineage, straight, tmp_path):
+def test_the_control_shows_that_a_forgotten_velocity_is_noticed(recipe, dataset, lineage, undisturbed, tmp_path):
     assert stopped(begin(recipe, dataset, tmp_path / "run", Watching(6), lineage))
     run = begin(recipe, dataset, tmp_path / "run", Watching(), lineage)
     for velocity in run.update.velocity.values():
         velocity.zero_()
     assert not stopped(run)
-    assert "weight conv1.weight" in differing(left(tmp_path / "run"), straight)
+    assert "weight conv1.weight" in differing(left(tmp_path / "run"), undisturbed)
 
 
 def test_a_loss_that_is_no_longer_finite_ends_the_run_before_the_step_and_the_last_checkpoint_stays(
@@ -202,62 +177,14 @@ def test_a_network_that_learns_is_not_told_that_it_does_not(small_recipe, datase
     assert left(tmp_path / "run")["state"]["errors"][-1] == 0
 
 
-class FullFor(Watching):
-    """A disk on which nothing larger than the journal fits, between the judging of two epochs."""
-
-    def __init__(self, limit, first, last):
-        super().__init__()
-        self.limit, self.first, self.last = limit, first, last
-
-    def event(self, event):
-        if event["event"] == "judging" and event["epoch"] == self.first:
-            self.limit.__enter__()
-        if event["event"] == "judging" and event["epoch"] == self.last:
-            self.limit.__exit__(None, None, None)
-
-
-def test_a_save_that_the_disk_refuses_is_told_and_the_run_goes_on(
-    recipe, dataset, lineage, straight, tmp_path, largest_file
-):
-    display = FullFor(largest_file(20_000), first=1, last=2)
-    assert not stopped(begin(recipe, dataset, tmp_path / "run", display, lineage))
-    assert len(display.said) == 1
-    assert (
-        "step-000000004: cannot write: file too large" in display.said[0]
-        and "the next save tries again" in display.said[0]
-    )
-    assert differing(left(tmp_path / "run"), straight) == []
-
-
-def test_a_last_save_that_the_disk_refuses_ends_the_run_as_the_machines_fault(
-    recipe, dataset, lineage, straight, tmp_path, largest_file
-):
-    full = largest_file(20_000)
-    with pytest.raises(MachineError, match="step-000000012: cannot write: file too large"):
-        begin(recipe, dataset, tmp_path / "run", FullFor(full, first=3, last=0), lineage).run()
-    full.__exit__(None, None, None)
-    assert checkpoint.newest(tmp_path / "run" / "checkpoints").name == "step-000000008"
-    assert not stopped(begin(recipe, dataset, tmp_path / "run", Watching(), lineage))
-    assert differing(left(tmp_path / "run"), straight) == []
-
-
-def test_a_journal_that_the_disk_refuses_ends_the_run_which_can_be_resumed(
-    recipe, dataset, lineage, straight, tmp_path, largest_file
-):
-    with largest_file(1200), pytest.raises(MachineError, match=r"journal\.jsonl: cannot write"):
-        begin(recipe, dataset, tmp_path / "run", Watching(), lineage).run()
-    assert not stopped(begin(recipe, dataset, tmp_path / "run", Watching(), lineage))
-    assert differing(left(tmp_path / "run"), straight) == []
-
-
-def test_a_run_is_saved_on_the_way_when_an_epoch_is_long(recipe, dataset, lineage, straight, tmp_path, monkeypatch):
+def test_a_run_is_saved_on_the_way_when_an_epoch_is_long(recipe, dataset, lineage, undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     saves = []
     display = Watching()
     display.step = lambda *_: saves.append(checkpoint.newest(tmp_path / "run" / "checkpoints"))
     assert not stopped(begin(recipe, dataset, tmp_path / "run", display, lineage))
     assert [path.name for path in saves[1:]] == [f"step-{step:09}" for step in range(1, STEPS)]
-    assert differing(left(tmp_path / "run"), straight) == []
+    assert differing(left(tmp_path / "run"), undisturbed) == []
 
 
 def test_a_run_killed_between_its_last_save_and_its_result_needs_no_step_more(small_recipe, dataset, own_run):

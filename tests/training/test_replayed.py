@@ -51,8 +51,9 @@ class Tape(OnGpu):
     def place(self, like):
         return torch.empty_like(like)
 
-    def send(self, tensor, place):
-        place.copy_(tensor)
+    def send(self, given, places):
+        for each, place in zip(given, places, strict=True):
+            place.copy_(each)
 
     @contextmanager
     def aside(self):
@@ -234,6 +235,19 @@ def test_on_a_gpu_a_replayed_step_leaves_the_bits_of_one_that_is_launched(datase
     assert not stopped(run)
     assert run.step.replayed._recorded
     assert differing(left(tmp_path / "straight"), left(tmp_path / "run")) == []
+
+
+@GPU
+def test_on_a_gpu_what_is_fetched_while_it_computes_is_not_mixed_up():
+    """Nobody holds what was given, and Python is as far ahead as it may be."""
+    replayed, turns = Replayed(OnGpu()), 12
+
+    def work(given):
+        torch.cuda._sleep(20_000_000)
+        return given[0].sum(dtype=torch.int64)
+
+    results = [replayed("sum", work, [torch.full((2**22,), turn, dtype=torch.uint8)]) for turn in range(turns)]
+    assert [int(each) for each in results] == [turn * 2**22 for turn in range(turns)]
 
 
 @GPU

@@ -5,14 +5,15 @@ Nothing heavy is imported before a verb needs it: `alexnet --help` answers witho
 
 import io
 import json
-import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from alexnet.command_line.saying import complain
 from alexnet.command_line.words import Result
-from alexnet.runtime.errors import PeerError, UsageError, explain_os_error, understood
+from alexnet.runtime.errors import Interrupted, PeerError, UsageError, explain_os_error, understood
+from alexnet.runtime.streams import let_go, open_closed_ones
 from alexnet.runtime.suggestions import did_you_mean
 
 HELP = """alexnet VERB ...: the 2012 ImageNet system, as printed and as it was really run
@@ -35,6 +36,7 @@ VERBS = ("prepare", "inspect", "train", "evaluate", "classify", "report")  # in 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code says how it ended (runtime/errors.py lists them)."""
     verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
+    open_closed_ones()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode, a name that is not UTF-8
     try:
@@ -42,12 +44,12 @@ def main(words: Sequence[str] | None = None) -> int:
             _run(verb, rest)
         finally:
             _flush()
-    except BrokenPipeError:  # `| head`: nobody is left to read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head`: nobody is left to read; on standard error that is seen to where it is written
+        let_go(sys.stdout)
         return 0
     except KeyboardInterrupt:
-        print(f"alexnet {verb}: stopped", file=sys.stderr)
-        return 130
+        complain(verb, stopped := Interrupted("stopped", signal.SIGINT))
+        return stopped.exit_code
     except Exception as error:
         if not (told := understood(error, verb)):
             raise
@@ -60,11 +62,11 @@ def main(words: Sequence[str] | None = None) -> int:
 def _flush() -> None:
     """Here and not at the interpreter's end, where nobody could catch what it raises."""
     try:
-        if sys.stdout:  # which may be closed
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
+        let_go(sys.stdout)
         raise explain_os_error(error, "standard output") from error
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet.command_line.saying import AVERAGED, both_errors, complain
+from alexnet.command_line.saying import complain
 from alexnet.command_line.words import DATA, RUN, Options, Result, parser
 from alexnet.runtime.errors import UsageError
+from alexnet.runtime.plain import plain
 
 if TYPE_CHECKING:
     from alexnet.evaluation.predictions import Predictions
@@ -35,20 +36,24 @@ def run(words: Sequence[str]) -> Result:
 def _evaluate(options: Options, weights: list[float] | None, ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
     from alexnet.evaluation.predictions import ensemble
-    from alexnet.judge import check_same_classes, judge, unlearned
+    from alexnet.evaluation.views import AVERAGED
+    from alexnet.judge import in_one_order, judge, unlearned
     from alexnet.training.progress import Display
 
-    check_same_classes(options.runs)
+    orders = in_one_order(options.runs)
     dataset = unlearned(ranks.in_turn(lambda: open_dataset(options.data)), options.runs)
     with Display(shown=ranks.first) as display:
         for notice in dataset.notices:
             display.say(notice)
-        judged = [judge(run, dataset, options.views, display.work, ranks, display.say) for run in options.runs]
+        judged = [
+            judge(run, dataset, options.views, display.work, ranks, display.say).in_order(order)
+            for run, order in zip(options.runs, orders, strict=True)
+        ]
     if not ranks.first:
         return {}
     together = ensemble(judged, weights)
     for run, one in zip(options.runs, judged, strict=True):
-        print(f"{run}: error {_said(one)}, {AVERAGED[one.views]}")
+        print(f"{plain(str(run))}: error {_said(one)}, {AVERAGED[one.views]}")
     if len(judged) > 1:
         print(f"average of {len(judged)} runs: error {_said(together)}")
     print(f"images judged: {len(together.labels):,} ({dataset.judged_by}), each counted once")
@@ -69,7 +74,9 @@ def _errors(judged: "Predictions") -> Result:
 
 
 def _said(judged: "Predictions") -> str:
-    return both_errors(*judged.errors(), judged.probabilities.shape[1])
+    from alexnet.evaluation.errors import in_words
+
+    return in_words(*judged.errors(), judged.probabilities.shape[1])
 
 
 def _weights(text: str | None, runs: int) -> list[float] | None:
@@ -79,6 +86,6 @@ def _weights(text: str | None, runs: int) -> list[float] | None:
         weights = [float(word) for word in text.split(",")]
     except ValueError:
         raise UsageError(f"--weights: {text!r} are not numbers with commas between them") from None
-    if len(weights) != runs or not all(0 <= weight < float("inf") for weight in weights) or sum(weights) <= 0:
+    if len(weights) != runs or not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < float("inf"):
         raise UsageError(f"--weights: {text!r}; give {runs} numbers from 0, one a run, not all 0")
     return weights

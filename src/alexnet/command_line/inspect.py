@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from alexnet.command_line.words import Result, parser
 from alexnet.network.lineages import LINEAGES, lineage
 from alexnet.network.listing import listing, summary, totals
+from alexnet.runtime.errors import UsageError
 from alexnet.training.comparison import compare
 from alexnet.training.recipes import RECIPES
 
@@ -15,6 +16,8 @@ def run(words: Sequence[str]) -> Result:
     known.add_argument("lineage", nargs="?", help="a lineage; none lists them")
     known.add_argument("--against", metavar="OTHER", help="every difference from another lineage, in words")
     options = known.read(words)
+    if options.against and not options.lineage:
+        raise UsageError(f"--against: which lineage? alexnet inspect LINEAGE --against {options.against}")
     if options.lineage is None:
         for each in LINEAGES.values():
             print(f"{each.name:24} {totals(each)['parameters']:>11,}  {each.summary}")

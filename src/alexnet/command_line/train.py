@@ -1,18 +1,20 @@
 """`alexnet train DATA [--recipe NAME] [--run DIR] [--resume] [--learning.epochs 5 ...]`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet.command_line.saying import both_errors, complain
+from alexnet.command_line.saying import complain
 from alexnet.command_line.words import DATA, Options, Result, parser
 from alexnet.runtime.errors import MachineError, UsageError
+from alexnet.runtime.plain import plain
 from alexnet.runtime.run_folder import RunFolder
 from alexnet.training.recipe import Recipe, settable
 from alexnet.training.recipes import NAMES, recipe_named
 
 if TYPE_CHECKING:
     from alexnet.runtime.ranks import Ranks
+    from alexnet.training.progress import Display
 
 
 def run(words: Sequence[str]) -> Result:
@@ -33,7 +35,9 @@ def run(words: Sequence[str]) -> Result:
     if options.resume and not options.run:
         raise UsageError("--resume: which run? name it with --run")
     # Wrong names are found before any picture is read; how many pictures there are matters to the default recipe only.
-    recipe_named(options.recipe or "default", images=1).altered(settings).check()
+    named = recipe_named(options.recipe or "default", images=1).altered(settings)
+    if options.recipe or not options.resume:  # a resumed run has a recipe of its own
+        named.check()
 
     from alexnet.runtime.pulse import at_work
 
@@ -43,6 +47,7 @@ def run(words: Sequence[str]) -> Result:
 
 def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Result:
     from alexnet.data.sources import open_dataset
+    from alexnet.evaluation.errors import in_words
     from alexnet.runtime.arrival import may_restart
     from alexnet.training.progress import Display
     from alexnet.training.train import train
@@ -62,11 +67,10 @@ def _train(options: Options, settings: Mapping[str, str], ranks: "Ranks") -> Res
         result = train(recipe, dataset, run, display, resume=resume, ranks=ranks)
         if not ranks.first:
             return {}
-        _write_report(run, display.tell)
-    print(
-        f"{run}: error {both_errors(result['top1_error'], result['top5_error'], len(dataset.classes))} on held-out "
-        f"pictures (one view), {result['images_per_second']:,.0f} images/s"
-    )
+        _write_report(run, display)
+    said = in_words(result["top1_error"], result["top5_error"], len(dataset.classes))
+    pace = f"{result['images_per_second']:,.0f} images/s"
+    print(f"{plain(str(run))}: error {said} on held-out pictures (one view), {pace}")
     return result
 
 
@@ -95,11 +99,11 @@ def _new_run(recipe: str, data: str) -> Path:
     return path
 
 
-def _write_report(run: Path, tell: Callable[[str], None]) -> None:
+def _write_report(run: Path, display: "Display") -> None:
     """The page that ends a run; a run without matplotlib is still a run."""
     from alexnet.report.page import write_report
 
     try:
-        tell(f"report: {write_report(run)}")
+        display.tell(f"report: {write_report(run)}")
     except MachineError as error:
-        tell(f"no report: {error}")
+        display.say(f"no report: {error}")

@@ -33,7 +33,7 @@ class Images:
     scale              what mean-subtracted pixels are multiplied by; 1 in 2012
     colour             "eigenvalue": section 4.1 read literally, on pixels between 0 and 1; "deviation": as run, with
                        its square root on 0 to 255, and the image divided by 1.1; "none"
-    colour_until       epoch from which colour shifts are off; 0: never
+    colour_until       epoch, of learning.planned_epochs, from which colour shifts are off; 0: never
     """
 
     side: int = 256

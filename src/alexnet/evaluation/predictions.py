@@ -1,7 +1,7 @@
 """Section 6: the probabilities of every image of a split, judged once each, kept, and averaged into ensembles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,12 +29,17 @@ class Predictions:
 
     probabilities   float32[N, K]
     labels          int64[N]
-    views           how many patches of each image were averaged: 1, 10, or 5 where the recipe has no reflections
+    views           how many patches of each image were averaged: 1, 10, or as `AVERAGED` has it
     """
 
     probabilities: Tensor
     labels: Tensor
     views: int
+
+    def in_order(self, order: Sequence[int]) -> "Predictions":
+        """The same with classes numbered anew: class `order[k]` is class k from here on."""
+        places = torch.tensor(order)
+        return replace(self, probabilities=self.probabilities[:, places], labels=places.argsort()[self.labels])
 
     def errors(self) -> tuple[float, float]:
         """Top-1 and top-5 error, fractions."""

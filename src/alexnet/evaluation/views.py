@@ -18,13 +18,19 @@ from alexnet.runtime.devices import Machine
 from alexnet.runtime.errors import DivergedError, UsageError
 
 View = tuple[tuple[int, int], bool]  # (row, column) of the patch, mirrored
+AVERAGED = {  # by how many
+    1: "one view",
+    2: "the picture and its reflection averaged (its recipe has no other patches)",
+    5: "five patches averaged (its recipe has no reflections)",
+    10: "ten views averaged",
+}
 
 
 def views(images: Images, count: int) -> list[View]:
     """The one central view, or the ten: four corners and the centre, then the same five mirrored.
 
     `count` is 1 or 10, or UsageError is raised. Where the recipe learns no reflections, judging shows none, and the
-    five are all.
+    five are all; where its patches are whole pictures, the five are one.
     With 256 and 224 pixels the corners are (0, 0), (0, 32), (16, 16), (32, 0), (32, 32).
     """
     if count not in (1, 10):
@@ -32,7 +38,7 @@ def views(images: Images, count: int) -> list[View]:
     far = images.side - images.patch
     if count == 1:
         return [((far // 2, far // 2), False)]
-    five = [(0, 0), (0, far), (far // 2, far // 2), (far, 0), (far, far)]
+    five = [(0, 0), (0, far), (far // 2, far // 2), (far, 0), (far, far)] if far else [(0, 0)]
     return [(corner, mirrored) for mirrored in ((False, True) if images.reflections else (False,)) for corner in five]
 
 

@@ -33,17 +33,17 @@ class AlexNet(nn.Module):
 
     which      a lineage's name (`alexnet inspect` lists them) or a Lineage
     classes    how many; the lineage's own number by default
-    seed       of the initial values
+    seed       of the initial values; None: nothing is drawn, for weights that are loaded anyway
 
-    It starts with its lineage's initial values. Raises UsageError for an unknown name, no classes, or maps that
-    towers cannot share.
+    It starts with its lineage's initial values. Raises UsageError for an unknown name, no classes, two layers of one
+    name, or maps that towers cannot share.
 
     >>> network = AlexNet("cifar-18pct")
     >>> network(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """
 
-    def __init__(self, which: str | Lineage = "paper", classes: int | None = None, seed: int = 0) -> None:
+    def __init__(self, which: str | Lineage = "paper", classes: int | None = None, seed: int | None = 0) -> None:
         super().__init__()
         known = lineage(which) if isinstance(which, str) else which
         if classes is not None and classes < 1:
@@ -54,15 +54,21 @@ class AlexNet(nn.Module):
         for row in self.lineage.table():
             towers = 1 if isinstance(row.layer, Gathering) else towers  # what follows is divided already
             place = getattr(row.layer, "stored_as", "") or row.layer.name
+            if {row.layer.name, place} & {known for step in self.steps for known in step}:
+                raise UsageError(f"{self.lineage.name}: two layers are called {row.layer.name}; give each its own name")
             self._store(place, operation(row.layer, row.input, towers))
             self.steps.append((row.layer.name, place))
         self.stages = stages(self.lineage.layers)  # what is computed together when nobody asks for what lies between
-        self.set_initial_values(seed)
+        if seed is not None:
+            self.set_initial_values(seed)
 
     def set_initial_values(self, seed: int) -> None:
-        """Section 5: draw every weight anew; a function of (seed, layer)."""
+        """Section 5: draw every weight anew, a function of (seed, layer), and forget what was averaged."""
         for number, (_, layer) in enumerate(self.learned()):
             layer.set_initial_values(initial_values(seed, number))
+        for module in self.modules():
+            if isinstance(module, BatchNormalized):
+                module.forget()
 
     def forward(self, images: Tensor | Callable[[], Tensor], here: Here | None = None) -> Tensor:
         """The logits.
@@ -71,8 +77,10 @@ class AlexNet(nn.Module):
                                             behind the first layer, but for its backward if that needs them
         here      which of a run's dropout masks; without it PyTorch's own generator draws some
         returns   float[N, classes]
+
+        Raises UsageError for images of another size.
         """
-        return self.stage(0, None, images() if callable(images) else images, here)
+        return self.stage(0, None, self._fitting(images() if callable(images) else images), here)
 
     def stage(self, first: int, last: int | None, x: Tensor, here: Here | None = None) -> Tensor:
         """What the stages `first` to `last` (not included; None: to the end) make of `x`: a part of `forward`."""
@@ -100,6 +108,8 @@ class AlexNet(nn.Module):
 
         images   float[N, 3, side, side]
         In the test form: nothing is dropped. Where a layer has a rectifier, `conv1` is before it and `relu1` behind it.
+        No further than the last of them is computed; of images of another size, as far as they go. Activities of a
+        layer that does nothing here (dropout that was scaled while learning) are the same tensor as what enters it.
         Raises UsageError for unknown names.
         """
         known = [name for name, _ in self.steps]
@@ -113,6 +123,8 @@ class AlexNet(nn.Module):
                 x = self._output(number, x, None)
                 if name in (names or known):
                     found[name] = x
+                if names and len(found) == len(set(names)):
+                    break
         finally:
             for module, mode in training.items():
                 module.training = mode
@@ -135,6 +147,12 @@ class AlexNet(nn.Module):
             if isinstance(module, Learned):
                 yield name, module
 
+    def _fitting(self, images: Tensor) -> Tensor:
+        if images.shape[1:] != self.lineage.input:
+            given, wanted = (" x ".join(map(str, shape)) for shape in (images.shape, ("N", *self.lineage.input)))
+            raise UsageError(f"images: {given}; {self.lineage.name} sees {wanted}")
+        return images
+
     def _followed(self, numbers: range, run: Stages) -> Convolved | None:
         """The convolution of that number, if what follows it is computed at once and nobody has touched either."""
         if not run or run[0][1] is None:
@@ -147,7 +165,7 @@ class AlexNet(nn.Module):
         for number in numbers:
             module = self._module(number)
             hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-            own = isinstance(module, Operation | Convolved) and module.layer is self.lineage.layers[number]
+            own = isinstance(module, Operation | Convolved) and module.layer == self.lineage.layers[number]
             ours = type(module).forward in (Operation.forward, Convolved.forward) and "forward" not in vars(module)
             if not own or not ours or any(hooks):
                 return False
@@ -162,7 +180,7 @@ class AlexNet(nn.Module):
         given: tuple[object, ...] = ()
         if here and isinstance(module, Gathered):
             given = (here.counts,)
-        elif here and self.training:
+        elif here and module.training:
             if isinstance(module, DroppedOut) and here.seeds is not None:
                 which = sum(isinstance(layer, Dropout) for layer in self.lineage.layers[:number])
                 given = here.seeds[which].to(x.device, non_blocking=True), here.row, here.tower

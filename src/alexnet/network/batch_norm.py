@@ -5,29 +5,36 @@ layout computes the same, and nothing is exchanged but the moments of all groups
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from alexnet.network.described import Described
 from alexnet.network.layers import BatchNorm, Shape
 
 
-class BatchNormalized(nn.Module):
+class BatchNormalized(Described):
     """Each map without its mean and deviation.
 
     mean, variance   float32[C]      moving averages, which judging goes by
     moments          float32[2, C]   mean and variance of the batch that is being learned from, as far as it was here
     """
 
+    layer: BatchNorm
     mean: Tensor
     variance: Tensor
     moments: Tensor
 
     def __init__(self, layer: BatchNorm, shape: Shape) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.register_buffer("mean", torch.zeros(shape[0]))
         self.register_buffer("variance", torch.ones(shape[0]))
         self.register_buffer("moments", torch.zeros(2, shape[0]), persistent=False)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.mean.zero_()
+        self.variance.fill_(1)
+        self.moments.zero_()
 
     def forward(self, x: Tensor, weight: float | None = None) -> Tensor:
         """float[N, C, H, W] -> the same.

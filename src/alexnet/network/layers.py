@@ -291,5 +291,6 @@ def table(layers: tuple[Layer, ...], shape: Shape) -> list[Row]:
 def with_classes(layers: tuple[Layer, ...], classes: int) -> tuple[Layer, ...]:
     """The same network with another number of classes: only its last layer changes."""
     last = layers[-1]
-    assert isinstance(last, FullyConnected)
+    if not isinstance(last, FullyConnected):
+        raise UsageError(f"{last.name}: the last layer is not fully connected; its classes cannot be changed")
     return (*layers[:-1], replace(last, outputs=classes))

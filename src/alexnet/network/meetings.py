@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.autograd.function import once_differentiable
 
 
 class Meet:
@@ -33,6 +34,7 @@ class _Beside(torch.autograd.Function):
         return every.movedim(0, -2).flatten(-2).movedim(-1, 1)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]  # what comes from others has no graph here
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         group, added = ctx.rest
         towers, here = dist.get_world_size(group), dist.get_rank(group)
@@ -64,6 +66,7 @@ class _Below(torch.autograd.Function):
         return laid_end_to_end(group, counts, x)()
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         group, counts, here = ctx.rest
         sent = torch.stack([_filled(part, max(counts)) for part in g.split(counts)])

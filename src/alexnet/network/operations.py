@@ -17,6 +17,7 @@ from alexnet.kernels.dropout import dropped
 from alexnet.kernels.fully_connected import fully_connected
 from alexnet.kernels.within_map import within_map
 from alexnet.network.batch_norm import BatchNormalized
+from alexnet.network.described import Described
 from alexnet.network.layers import (
     AveragePool,
     BatchNorm,
@@ -33,16 +34,11 @@ from alexnet.network.layers import (
     NormWithinMap,
     Rectifier,
     Shape,
-    Weights,
 )
 
 
-class Operation(nn.Module):
+class Operation(Described):
     """A layer that learns nothing: float[N, C, H, W] (or float[N, D]) in, the same kind out."""
-
-    def __init__(self, layer: Layer) -> None:
-        super().__init__()
-        self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output."""
@@ -55,10 +51,6 @@ class Operation(nn.Module):
         alone = following([layer])
         assert alone, layer
         return alone(x)
-
-    def extra_repr(self) -> str:
-        """The layer's numbers, for `print(network)`."""
-        return str(self.layer)
 
 
 def following(layers: Sequence[Layer]) -> Following | None:
@@ -95,15 +87,18 @@ def stages(layers: Sequence[Layer]) -> Stages:
     return found
 
 
-class Learned(nn.Module):
+class Learned(Described):
     """A layer with weights and biases, whose initial values its description fixes."""
 
+    layer: Convolution | FullyConnected
     weight: nn.Parameter
     bias: nn.Parameter
 
-    def __init__(self, rule: Weights, bias: float, fan_in: int, weight: tuple[int, ...], biases: tuple[int, ...]):
-        super().__init__()
-        self.rule, self.initial_bias, self.fan_in = rule, bias, fan_in
+    def __init__(
+        self, layer: Convolution | FullyConnected, shape: Shape, weight: tuple[int, ...], biases: tuple[int, ...]
+    ) -> None:
+        super().__init__(layer)
+        self.fan_in = layer.fan_in(shape)
         self.weight = nn.Parameter(torch.empty(weight))
         self.bias = nn.Parameter(torch.empty(biases))
 
@@ -113,15 +108,16 @@ class Learned(nn.Module):
 
         Where this layer is one `tower` of `towers`, all are drawn and it takes its share of the kernels.
         """
-        if isinstance(self.rule, FanIn):
+        rule = self.layer.weight
+        if isinstance(rule, FanIn):
             bound = 1 / sqrt(self.fan_in)
             for parameter in (self.weight, self.bias):
                 drawn = _of_all(parameter, towers).uniform_(-bound, bound, generator=generator)
                 parameter.copy_(drawn.chunk(towers)[tower])
         else:
-            drawn = _of_all(self.weight, towers).normal_(0, self.rule.deviation, generator=generator)
+            drawn = _of_all(self.weight, towers).normal_(0, rule.deviation, generator=generator)
             self.weight.copy_(drawn.chunk(towers)[tower])
-            self.bias.fill_(self.initial_bias)
+            self.bias.fill_(self.layer.bias)
 
 
 def _of_all(parameter: Tensor, towers: int) -> Tensor:
@@ -136,10 +132,12 @@ class Convolved(Learned):
     owners   how many towers have equal shares of the kernels, if all of them read all maps
     """
 
+    layer: Convolution
+
     def __init__(self, layer: Convolution, shape: Shape, owners: int = 1) -> None:
         kernel = (layer.kernels, shape[0] // layer.groups, layer.size, layer.size)
-        super().__init__(layer.weight, layer.bias, layer.fan_in(shape), kernel, (layer.kernels,))
-        self.layer, self.owners = layer, owners
+        super().__init__(layer, shape, kernel, (layer.kernels,))
+        self.owners = owners
 
     def forward(self, x: Tensor, rectified: bool = False) -> Tensor:
         """float[N, C, H, W] -> float[N, K, H', W']; `rectified`: with the rectifier behind it."""
@@ -164,12 +162,13 @@ class Convolved(Learned):
 class LocallyConvolved(Learned):
     """Unshared kernels: weight float[H' * W', K, C * size^2], bias float[K, H', W']."""
 
+    layer: LocallyConnected
+
     def __init__(self, layer: LocallyConnected, shape: Shape) -> None:
         assert layer.groups == 1 and layer.pad[0] == layer.pad[1]
         kernels, height, width = layer.output(shape)
         weight = (height * width, kernels, shape[0] * layer.size**2)
-        super().__init__(layer.weight, layer.bias, layer.fan_in(shape), weight, (kernels, height, width))
-        self.layer = layer
+        super().__init__(layer, shape, weight, (kernels, height, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """float[N, C, H, W] -> float[N, K, H', W']."""
@@ -187,7 +186,7 @@ class Connected(Learned):
 
     def __init__(self, layer: FullyConnected, shape: Shape, owners: int = 1) -> None:
         inputs = layer.fan_in(shape)
-        super().__init__(layer.weight, layer.bias, inputs, (layer.outputs, inputs), (layer.outputs,))
+        super().__init__(layer, shape, (layer.outputs, inputs), (layer.outputs,))
         self.owners = owners
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,12 +194,13 @@ class Connected(Learned):
         return fully_connected(x.flatten(1), self.weight, self.bias, self.owners)
 
 
-class Met(nn.Module):
+class Met(Described):
     """Section 3.2: what the other towers computed laid beside what this one did."""
 
+    layer: Meeting
+
     def __init__(self, layer: Meeting) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.meet: Callable[[Tensor, bool], Tensor] = _alone
 
     def forward(self, x: Tensor) -> Tensor:
@@ -212,12 +212,11 @@ def _alone(x: Tensor, *_: object) -> Tensor:
     raise RuntimeError("a tower by itself has nobody to meet; Towers.network gives it the others")
 
 
-class Gathered(nn.Module):
+class Gathered(Described):
     """The other processes' images and this one's laid end to end."""
 
     def __init__(self, layer: Gathering) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.gather: Callable[[Tensor, tuple[int, ...]], Tensor] = _alone
 
     def forward(self, x: Tensor, counts: tuple[int, ...] = ()) -> Tensor:
@@ -235,7 +234,8 @@ class Here(NamedTuple):
              draws some
     row      the first image that is here, in the batch; in a hybrid, that the processes have between them
     tower    which equal share of the activities is here
-    weight   what share of the whole batch the images are that are here; 0 where they do not count
+    weight   what share of the whole batch the images are that are here; 0 where they do not count. Who says it takes
+             batch normalization's moments into its averages (`BatchNormalized.settle`)
     counts   in a hybrid, how many images each process has of those that are computed together
     shares   how many images each share of the batch has at this time, where there are several
     """
@@ -243,17 +243,18 @@ class Here(NamedTuple):
     seeds: Tensor | None = None
     row: int = 0
     tower: int = 0
-    weight: float = 1.0
+    weight: float | None = None
     counts: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()
 
 
-class DroppedOut(nn.Module):
+class DroppedOut(Described):
     """Section 4.2: each activity silenced with probability 1 - keep while training."""
 
+    layer: Dropout
+
     def __init__(self, layer: Dropout) -> None:
-        super().__init__()
-        self.layer = layer
+        super().__init__(layer)
         self.divided = True  # whether a tower has its share of the activities, or all of them
 
     def forward(self, x: Tensor, seed: Tensor | None = None, row: int = 0, tower: int = 0) -> Tensor:

@@ -150,7 +150,7 @@ class Towers:
 
     def network(self, seed: int) -> AlexNet:
         """What is here of the network that `seed` gives."""
-        network = AlexNet(self.here, seed=seed)
+        network = AlexNet(self.here, seed=seed if self.ranks.towers == 1 else None)
         if self.ranks.towers > 1:
             self._connect(network)
             places = dict(network.steps)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.evaluation.errors import AMONG
 from alexnet.runtime.errors import MachineError
 from alexnet.runtime.run_folder import Event
 
 PER_ROW = 16  # kernels, as in Figure 3
-INK, QUIET, LINE = "#1f2430", "#8a8f99", "#a3432f"
+MARKED = 20  # points of a curve that are marked, fewer than
+INK, QUIET, LINE = "#1f2430", "#6b7280", "#a3432f"
 
 
 def kernels(weights: NDArray[np.float32], towers: int) -> list[NDArray[np.uint8]]:
@@ -36,8 +38,9 @@ def png(pixels: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode()
 
 
-def curves(events: Sequence[Event]) -> str:
-    """The training loss by step and the held-out error by epoch, as one SVG element."""
+def curves(events: Sequence[Event], classes: int) -> str:
+    """The training loss by step and the held-out error by epoch, as one SVG element. Few points are marked: a single
+    one could not be seen. Top-5 is left out where it says nothing."""
     training = [event for event in events if event["event"] == "training"]
     judging = [event for event in events if event["event"] == "judging"]
     plt = _pyplot()
@@ -56,14 +59,14 @@ def curves(events: Sequence[Event]) -> str:
     }
     with plt.rc_context(style):
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.1), layout="constrained")
-        left.plot([event["step"] for event in training], [event["loss"] for event in training], color=LINE, lw=1.6)
+        steps = [event["step"] for event in training]
+        left.plot(steps, [event["loss"] for event in training], color=LINE, lw=1.6, ms=4, marker=_marker(steps))
         left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
         epochs = [event["epoch"] for event in judging]
-        for name, label, colour in (("top1_error", "top-1", LINE), ("top5_error", "top-5", QUIET)):
+        shown = (("top1_error", "top-1", LINE), ("top5_error", "top-5", QUIET))
+        for name, label, colour in shown if classes > AMONG else shown[:1]:
             values = [event[name] * 100 for event in judging]
-            right.plot(
-                epochs, values, color=colour, lw=1.6, marker="o" if len(epochs) < 20 else None, ms=4, label=label
-            )
+            right.plot(epochs, values, color=colour, lw=1.6, marker=_marker(epochs), ms=4, label=label)
         right.set(xlabel="epoch", ylabel="held-out error, %", ylim=(0, None))
         right.xaxis.get_major_locator().set_params(integer=True)
         right.legend(frameon=False)
@@ -71,7 +74,12 @@ def curves(events: Sequence[Event]) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
     drawing = buffer.getvalue()
-    return drawing[drawing.index("<svg") :]
+    named = '<svg role="img" aria-label="training loss by step, held-out error by epoch" '
+    return named + drawing[drawing.index("<svg ") + len("<svg ") :]
+
+
+def _marker(places: Sequence[int]) -> str | None:
+    return "o" if len(places) < MARKED else None
 
 
 def _grid(kernels: NDArray[np.uint8]) -> NDArray[np.uint8]:

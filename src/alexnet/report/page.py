@@ -10,17 +10,16 @@ import numpy as np
 import torch
 
 from alexnet.classifier import Classifier
-from alexnet.evaluation.views import probabilities
+from alexnet.evaluation.views import AVERAGED, probabilities
 from alexnet.judge import kept_predictions
 from alexnet.network.alexnet import initial_values
 from alexnet.network.listing import totals
 from alexnet.report.figures import curves, kernels, png
 from alexnet.runtime.commit import write_whole
-from alexnet.runtime.run_folder import Event, RunFolder
+from alexnet.runtime.run_folder import Event, RunFolder, spent
 from alexnet.training.train import read_examples
 
 SHOWN = 5  # classes a panel
-WORDS = {5: "five patches averaged (no reflections in this recipe)", 10: "ten views averaged"}
 
 
 def write_report(run: Path) -> Path:
@@ -42,7 +41,8 @@ def write_report(run: Path) -> Path:
         classes=classifier.classes,
         numbers=_numbers(events, classifier),
         judgings=_judgings(classifier, folder, events),
-        curves=curves(events),
+        unfinished=_unfinished(classifier, folder, events),
+        curves=curves(events, len(classifier.classes)),
         towers=_towers(classifier),
         moved=_moved(classifier),
         panels=_panels(folder, classifier),
@@ -58,7 +58,7 @@ def write_report(run: Path) -> Path:
 def _numbers(events: list[Event], classifier: Classifier) -> list[tuple[str, str]]:
     """The headline: value and what it is."""
     training = [event for event in events if event["event"] == "training"]
-    seconds = sum(event["seconds_per_step"] * event["steps"] for event in training)
+    seconds = sum(map(spent, training))
     waited = sum(event["wait_seconds"] for event in training)
     return [
         (f"{totals(classifier.network.lineage)['parameters']:,}", "parameters"),
@@ -73,16 +73,30 @@ def _numbers(events: list[Event], classifier: Classifier) -> list[tuple[str, str
 
 
 def _judgings(classifier: Classifier, folder: RunFolder, events: list[Event]) -> list[tuple[str, int, float, float]]:
-    """How it was judged: by what, images, top-1 and top-5 error."""
-    found = []
-    last = [event for event in events if event["event"] == "judging"][-1:]
+    """How it was judged: by what, images, top-1 and top-5 error. What was judged while it learned is of other weights
+    than the page shows where it was stopped later."""
     data = folder.read_json("data.json")
-    for event in last:
-        found.append(("one view, the centre", data["held_out"], event["top1_error"], event["top5_error"]))
-    for predictions in kept_predictions(folder.path, classifier.checkpoint, data["digest"]):
-        if predictions.views > 1:
-            found.append((WORDS[predictions.views], len(predictions.labels), *predictions.errors()))
-    return found
+    found = {
+        predictions.views: (AVERAGED[predictions.views], len(predictions.labels), *predictions.errors())
+        for predictions in kept_predictions(folder.path, classifier.checkpoint, data["digest"])
+    }
+    last = next((event for event in reversed(events) if event["event"] == "judging"), None)
+    if last and 1 not in found:
+        later = "" if last["step"] == _steps(classifier) else f", after epoch {last['epoch']}"
+        found[1] = (AVERAGED[1] + later, data["held_out"], last["top1_error"], last["top5_error"])
+    return [found[views] for views in sorted(found)]
+
+
+def _steps(classifier: Classifier) -> int:
+    return int(classifier.checkpoint.rpartition("-")[2])
+
+
+def _unfinished(classifier: Classifier, folder: RunFolder, events: list[Event]) -> str:
+    """A word about a run that is not at its end."""
+    if (folder.path / "result.json").exists():
+        return ""
+    judged, epochs = sum(event["event"] == "judging" for event in events), classifier.recipe.learning.epochs
+    return f"Not finished: {judged} of {epochs} epochs, {_steps(classifier):,} steps."
 
 
 def _towers(classifier: Classifier) -> list[tuple[str, str]]:

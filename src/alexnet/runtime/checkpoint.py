@@ -38,7 +38,8 @@ class Checkpoint:
 
 
 def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapping[str, Any]) -> None:
-    """Write the checkpoint of `step` as its numbers come, in place of one there; then forget all but the two newest.
+    """Write the checkpoint of `step` as its numbers come, in place of one there; then forget all but it and the one
+    before it.
 
     Raises MachineError when the machine refuses, DivergedError for a value that is not finite. Unless it was an old one
     that could not be removed, no checkpoint is made then and the older ones are untouched; the streams have to be read
@@ -55,7 +56,9 @@ def save(folder: Path, step: int, weights: Stream, velocity: Stream, state: Mapp
         digests[STATE] = sha256(content).hexdigest()
         manifest = {"format": FORMAT, "sha256": digests}
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    for old in _folders(folder)[:-KEPT]:
+    # Those of higher steps were damaged when the run went back before them: it has gone another way since.
+    known = _folders(folder)
+    for old in [each for each in known if each > path] + [each for each in known if each <= path][:-KEPT]:
         try:
             _remove(old)
         except OSError as error:
@@ -68,16 +71,16 @@ def newest(folder: Path, notice: Callable[[str], None] | None = None, only: str 
     Each damaged one is passed over and told to `notice` in a line; `only` looks at one file of each.
     Raises BadInputError when all are damaged.
     """
-    damaged = ""
+    damaged: list[str] = []
     for path in reversed(_folders(folder)):
-        fault = _faults(path, only)
-        if not fault:
-            return path
-        damaged = damaged or fault
-        if notice:
-            notice(f"{fault}; going back to the checkpoint before it")
+        if fault := _faults(path, only):
+            damaged.append(fault)
+            continue
+        for each in damaged if notice else ():
+            notice(f"{each}; going back to the checkpoint before it")  # type: ignore[misc]
+        return path
     if damaged:
-        raise BadInputError(f"{damaged}; no other checkpoint is whole: train again")
+        raise BadInputError(f"{damaged[0]}; no other checkpoint is whole: train again")
     return None
 
 

@@ -67,11 +67,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         partial.rename(path)
         flush(path.parent)
         shutil.rmtree(before, ignore_errors=True)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise explain_os_error(error, path) from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if before.exists() and not path.exists():
+            with suppress(OSError):
+                before.rename(path)
+        if isinstance(error, OSError):
+            raise explain_os_error(error, path) from error
         raise
 
 

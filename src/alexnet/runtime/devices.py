@@ -50,7 +50,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The fastest device here, with bf16 products where its matrix units have them.
+    """The fastest device here, with bf16 products where it multiplies them faster than float32.
 
     Call it before the first arithmetic of a process: numbers below 1e-38 count as 0 from here on, in every thread.
     Small velocities decay into that range and make a CPU's step several times slower.

@@ -1,7 +1,7 @@
 """What can go wrong for a user, each with the exit code the command line promises.
 
 0 done   1 a defect of ours   2 wrong usage   3 bad input   4 the machine   5 training diverged   6 another process lost
-130 / 143 Ctrl-C / SIGTERM, the run saved and resumable
+129 / 130 / 143 SIGHUP / Ctrl-C / SIGTERM, the run saved and resumable
 """
 
 import errno

@@ -5,7 +5,7 @@ is recorded reads and writes the same memory again and knows no numbers but thos
 from one time to the next must be in the tensors that it is given. A recording keeps the memory that it computes in.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +17,7 @@ from alexnet.runtime.errors import MachineError
 Work = Callable[[Sequence[Tensor]], Tensor]
 
 BEFORE = 3  # times that a kind of work is done launch by launch: libraries choose and compile meanwhile
+AHEAD = 2  # times that Python may be ahead of the GPU: more would only hold memory for what is to be worked with
 
 
 class OnGpu:
@@ -24,14 +25,26 @@ class OnGpu:
 
     def __init__(self) -> None:
         self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        self._fetching = torch.cuda.Stream()
+        self._begun: deque[torch.cuda.Event] = deque()
 
     def place(self, like: Tensor) -> Tensor:
         """Memory for such a tensor."""
         return torch.empty_like(like, device="cuda")
 
-    def send(self, tensor: Tensor, place: Tensor) -> None:
-        """Copy it there; nobody waits."""
-        place.copy_(tensor.pin_memory() if tensor.device.type == "cpu" else tensor, non_blocking=True)
+    def send(self, given: Sequence[Tensor], places: Sequence[Tensor]) -> None:
+        """Copy them there. What lies with the processor comes while the GPU still works on what it was given before."""
+        if len(self._begun) == AHEAD:
+            self._begun.popleft().synchronize()
+        usual = torch.cuda.current_stream()
+        with torch.cuda.stream(self._fetching):
+            here = [each if each.is_cuda else each.pin_memory().to("cuda", non_blocking=True) for each in given]
+        usual.wait_stream(self._fetching)
+        for each, place in zip(here, places, strict=True):
+            place.copy_(each)
+            each.record_stream(usual)  # or its memory would be another's as soon as Python lets go of it
+        self._begun.append(torch.cuda.Event(blocking=True))
+        self._begun[-1].record(usual)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -75,8 +88,7 @@ class Replayed:
         self._times[kind] += 1
         known = self._recorded.get(kind)
         own = known[0] if known else [self._recorder.place(each) for each in given]
-        for each, place in zip(given, own, strict=True):
-            self._recorder.send(each, place)
+        self._recorder.send(given, own)
         if self._times[kind] <= BEFORE:
             with self._recorder.aside():
                 return work(own)

@@ -31,6 +31,20 @@ BEGINNINGS = {
     "environment.json",
     "data.json",
 }
+# What others rely on finding in a file, and in an event of the journal.
+KEYS = {
+    "data.json": {"found", "judged_by", "digest", "training", "held_out"},
+    "result.json": {"run", "top1_error", "top5_error", "views", "epochs", "images_per_second"},
+    "training": {"step", "loss", "images_per_second", "wait_seconds", "seconds_per_step", "steps"},
+    "judging": {"epoch", "step", "top1_error", "top5_error"},
+    "notice": {"text"},
+}
+
+
+def spent(event: Event) -> float:
+    """The seconds that a line's steps took. (Lines of earlier versions do not say, and one for each resume is told as
+    too long.)"""
+    return float(event.get("seconds", event["seconds_per_step"] * event["steps"]))
 
 
 class RunFolder:
@@ -83,14 +97,18 @@ class RunFolder:
         try:
             return file.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{file}: cannot be read ({error}); resume or train again") from error
+            raise BadInputError(f"{file}: cannot be read ({error}); train again") from error
 
-    def read_json(self, name: str) -> Any:
+    def read_json(self, name: str) -> dict[str, Any]:
         """One of the run's JSON files. Raises BadInputError when it is missing or damaged."""
-        try:
-            return json.loads(self.read_text(name))
-        except json.JSONDecodeError as error:
-            raise BadInputError(f"{self.path / name}: damaged ({error}); resume or train again") from error
+        return self._object(self._parsed(name), name, KEYS.get(name, set()))
+
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, by number. Raises BadInputError when they are missing or damaged."""
+        names = self._parsed("classes.json")
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise BadInputError(f"{self.path / 'classes.json'}: no list of names; train again")
+        return tuple(names)
 
     def events(self) -> list[Event]:
         """The journal's whole lines. Raises BadInputError naming a damaged one."""
@@ -102,7 +120,24 @@ class RunFolder:
                 found += [json.loads(line)] if line.endswith(b"\n") else []
             except ValueError as error:
                 raise BadInputError(f"{journal}: line {number} is damaged ({error}); train again") from error
+        for number, event in enumerate(found, 1):
+            kind = self._object(event, f"journal.jsonl: line {number}", {"event"})["event"]
+            self._object(event, f"journal.jsonl: line {number}", KEYS.get(str(kind), set()))
         return found
+
+    def _parsed(self, name: str) -> Any:
+        try:
+            return json.loads(self.read_text(name))
+        except json.JSONDecodeError as error:
+            raise BadInputError(f"{self.path / name}: damaged ({error}); train again") from error
+
+    def _object(self, value: Any, name: str, keys: set[str]) -> dict[str, Any]:
+        """`value`, if it is an object that has these keys."""
+        if not isinstance(value, dict):
+            raise BadInputError(f"{self.path / name} is damaged (no object); train again")
+        if lacking := sorted(keys - value.keys()):
+            raise BadInputError(f"{self.path / name} is damaged (it lacks {lacking[0]}); train again")
+        return value
 
 
 class Journal:
@@ -116,7 +151,12 @@ class Journal:
         self.listeners: list[Callable[[Event], None]] = []
         try:
             kept = self.path.read_bytes().splitlines(keepends=True)[:lines] if self.path.exists() else []
-            self.lines = len(kept)
+            self.lines = sum(line.endswith(b"\n") for line in kept)
+            if self.lines < lines:
+                raise BadInputError(
+                    f"{self.path}: has {self.lines} of the {lines} lines that the newest checkpoint counts; put it "
+                    "back as it was, or remove that checkpoint to go on from the one before it"
+                )
             write_whole(self.path, b"".join(kept))
             self._file = self.path.open("ab")
         except OSError as error:

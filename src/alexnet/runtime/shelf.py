@@ -109,6 +109,7 @@ def _explained(name: str, error: Exception) -> AlexNetError:
         return error
     if isinstance(error, ImportError):
         return MachineError(f"{name}: {error}; pip install 'alexnet[addresses]', or what it names")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    ours = isinstance(error, OSError) and str(error.filename or "").startswith(str(cache_folder()))
+    if isinstance(error, OSError) and (ours or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)):
         return explain_os_error(error, cache_folder())
     return BadInputError(f"{name}: cannot be fetched ({error}); check the address")

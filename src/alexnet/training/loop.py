@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -114,7 +115,7 @@ class Training:
         finite, with the last checkpoint as it was.
         """
         self.journal = self._opened_journal() if self.ranks.first else None
-        self.display.begin(self.total_steps, len(self.batches))
+        self.display.begin(self.total_steps, len(self.batches), self.network.lineage.classes)
         self.started, self.started_at = time.monotonic(), self.position.step
         self.line_started, self.waited, self.seen, self.saved_at = self.started, 0.0, 0, self.started
         self.looked_at, self.moved_at, self.line_steps = self.started, self.started, 0
@@ -122,6 +123,11 @@ class Training:
             with self.interruption.watched():
                 while self.position.step < self.total_steps or len(self.position.errors) < self.recipe.learning.epochs:
                     self._epoch()
+        except BadInputError:  # not the network's fault: what it learned is worth keeping
+            if self.ranks.world == 1 and self.position.step > self.started_at:
+                with suppress(AlexNetError):
+                    self._save(needed=True)
+            raise
         finally:
             if self.journal:
                 self.journal.close()
@@ -169,7 +175,7 @@ class Training:
         self._save(needed=True)
         raise Interrupted(
             f"{self.folder.path}: stopped after step {self.position.step:,} of {self.total_steps:,}, saved; the same "
-            "command with --resume goes on",
+            f"command with --run {self.folder.path} --resume goes on",
             signal_number,
         )
 
@@ -224,16 +230,10 @@ class Training:
         self._watch_for_flatness(loss)
         steps, position.loss_sum, position.loss_steps = position.loss_steps, 0.0, 0
         self._tell(
-            event="training",
-            epoch=epoch + 1,
-            step=position.step,
-            loss=loss,
-            rate=self._rate(self.last, False, 1),
-            images_per_second=round(self.seen / seconds, 3),
-            wait_seconds=round(self.waited, 4),
-            seconds_per_step=round(seconds / self.line_steps, 5),
-            steps=steps,
-        )
+            event="training", epoch=epoch + 1, step=position.step, loss=loss, rate=self._rate(self.last, False, 1),
+            images_per_second=round(self.seen / seconds, 3), wait_seconds=round(self.waited, 4),
+            seconds=round(seconds, 4), seconds_per_step=round(seconds / self.line_steps, 5), steps=steps,
+        )  # fmt: skip
         self.line_started, self.waited, self.seen, self.line_steps = now, 0.0, 0, 0
 
     def _watch_for_flatness(self, loss: float) -> None:

@@ -3,7 +3,6 @@
 Everything goes to standard error; standard output is for results.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -15,8 +14,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from alexnet.evaluation.errors import in_words
 from alexnet.runtime.plain import plain
-from alexnet.runtime.run_folder import Event
+from alexnet.runtime.run_folder import Event, spent
+from alexnet.runtime.streams import standard_error
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_SECONDS = 15.0  # between two plain lines
@@ -53,15 +54,15 @@ class Display:
     """
 
     def __init__(self, quiet: bool = False, shown: bool = True) -> None:
-        self.console = Console(stderr=True, highlight=False, quiet=not shown)
-        self.live_wanted = sys.stderr.isatty() and not quiet and shown
+        self.console = Console(file=standard_error(), highlight=False, quiet=not shown)
+        self.live_wanted = self.console.file.isatty() and not quiet and shown
         self.quiet = quiet or not shown
         self.losses: list[float] = []
         self.error: float | None = None
         self.waiting = 0.0  # share of the last line's time that the steps waited for pictures
         self.last_plain = 0.0
         self.working, self.work_began, self.work_before, self.work_done = "", 0.0, 0, 0
-        self.total_steps = self.steps_an_epoch = 0
+        self.total_steps = self.steps_an_epoch = self.classes = 0
         self.progress = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[said]}"),
             console=self.console, transient=True,
@@ -105,9 +106,9 @@ class Display:
             self.last_plain = now
             self.say(f"{what}: {said}")
 
-    def begin(self, total_steps: int, steps_an_epoch: int) -> None:
+    def begin(self, total_steps: int, steps_an_epoch: int, classes: int) -> None:
         """A run of so many steps begins or goes on."""
-        self.total_steps, self.steps_an_epoch = total_steps, steps_an_epoch
+        self.total_steps, self.steps_an_epoch, self.classes = total_steps, steps_an_epoch, classes
 
     def step(self, step: int, images_per_second: float, seconds_left: float) -> None:
         """After each step; only a live display shows it."""
@@ -125,7 +126,7 @@ class Display:
         """A line of the journal."""
         if event["event"] == "training":
             self.losses.append(event["loss"])
-            self.waiting = event["wait_seconds"] / max(event["seconds_per_step"] * event["steps"], 1e-9)
+            self.waiting = event["wait_seconds"] / max(spent(event), 1e-9)
             plain = not self.live_wanted and not self.quiet
             if plain and time.monotonic() - self.last_plain > PLAIN_SECONDS:
                 self.last_plain = time.monotonic()
@@ -138,7 +139,7 @@ class Display:
         elif event["event"] == "judging":
             self.error = event["top1_error"]
             self.tell(
-                f"epoch {event['epoch']}: error {event['top1_error']:.2%} top-1, {event['top5_error']:.2%} top-5 "
+                f"epoch {event['epoch']}: error {in_words(event['top1_error'], event['top5_error'], self.classes)} "
                 f"(held-out images, one view)"
             )
         elif event["event"] == "notice":

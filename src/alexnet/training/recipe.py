@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from math import isfinite
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from alexnet.data.augment import Images
@@ -12,6 +11,7 @@ from alexnet.network.lineages import LINEAGES, Lineage, lineage
 from alexnet.network.scaling import scaled
 from alexnet.runtime.errors import BadInputError, UsageError
 from alexnet.runtime.suggestions import did_you_mean
+from alexnet.training.rules import broken
 
 
 @dataclass(frozen=True)
@@ -115,54 +115,8 @@ class Recipe:
 
     def check(self) -> "Recipe":
         """Raise UsageError for a number that cannot work; otherwise itself."""
-        table = self.network.build()
-        learning, images = self.learning, self.images
-        rules = (
-            ("seed", self.seed >= 0, "is a whole number from 0"),
-            ("learning.epochs", learning.epochs >= 1, "is at least 1"),
-            ("learning.batch", 1 <= learning.batch <= 2**16, "is between 1 and 65536"),
-            ("learning.rate", isfinite(learning.rate) and learning.rate > 0, "is above 0"),
-            ("learning.rate_for", learning.rate_for >= 0, "is at least 0"),
-            ("learning.trust", isfinite(learning.trust) and learning.trust >= 0, "is at least 0"),
-            ("learning.power", isfinite(learning.power) and learning.power > 0, "is above 0"),
-            ("learning.planned_epochs", learning.planned_epochs >= 1, "is at least 1"),
-            (
-                "learning.warm_up",
-                0 <= learning.warm_up < learning.planned_epochs,
-                "is at least 0, below learning.planned_epochs",
-            ),
-            ("learning.momentum", 0 <= learning.momentum < 1, "is at least 0 and below 1"),
-            ("learning.decay", isfinite(learning.decay) and learning.decay >= 0, "is at least 0"),
-            ("learning.bias_rate", isfinite(learning.bias_rate) and learning.bias_rate >= 0, "is at least 0"),
-            ("learning.patience", learning.patience >= 1, "is at least 1"),
-            ("images.patch", images.patch == table.side, f"is {table.side} for the lineage {table.name}"),
-            ("images.side", images.patch <= images.side <= 4096, "is at least images.patch, at most 4096"),
-            (
-                "images.positions",
-                max(1, images.side - images.patch) <= images.positions <= images.side - images.patch + 1,
-                "is images.side - images.patch + 1, all places, or one less, as the paper counts them",
-            ),
-            ("images.patch_shared_by", images.patch_shared_by >= 1, "is at least 1"),
-            ("images.scale", isfinite(images.scale) and images.scale > 0, "is above 0"),
-            ("images.colour_until", images.colour_until >= 0, "is at least 0"),
-            ("parallel.towers", self.parallel.towers >= 1, "is at least 1"),
-            ("parallel.connected", self.parallel.connected >= 1, "is at least 1"),
-            (
-                "parallel.connected",
-                1 in (self.parallel.towers, self.parallel.connected),
-                "is 1 with several towers: they divide the fully connected layers too",
-            ),
-            (
-                "parallel.portion",
-                self.parallel.portion >= 0 and self.parallel.portion % table.group == 0,
-                "is at least 0"
-                if table.group == 1
-                else f"is a multiple of {table.group}, which are normalized together",
-            ),
-        )
-        for field, holds, rule in rules:
-            if not holds:
-                raise UsageError(f"--{field}: {rule}; the recipe {self.name} has {_value(self, field)}")
+        for field, rule in broken(self):
+            raise UsageError(f"--{field}: {rule}; the recipe {self.name} has {_value(self, field)}")
         return self
 
     def altered(self, settings: Mapping[str, str]) -> "Recipe":

@@ -116,6 +116,8 @@ def _train(
     if start := ranks.from_first(start and str(start)):
         run.resume(Path(start))
         display.tell(f"going on after step {run.position.step:,} of {run.total_steps:,}")
+    elif begun:
+        display.say(f"{folder.path}: nothing was saved yet; from the first step")
     run.run()
     return _result(folder, recipe) if ranks.first else {}
 
