@@ -24,7 +24,8 @@ from triton.testing import do_bench
 
 from alexnet.network.layers import Convolution
 from alexnet.network.lineages import PAPER
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.devices import this_machine
+from stock import of_these
 
 SETTINGS = {"same": (True, False), "any": (False, True)}  # deterministic, by trial
 
@@ -102,7 +103,7 @@ def main() -> None:
                     name = f"{batch} {row.layer.name} {form.name}, {setting}"
                     record[name] = [round(each, 1) for each in found]
                     print(f"  {name:32}" + "".join(f"{each:9.1f}" for each in found))
-    print(json.dumps(environment(machine) | {"microseconds": record}))
+    print(json.dumps(of_these(machine) | {"microseconds": record}))
 
 
 if __name__ == "__main__":

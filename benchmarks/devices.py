@@ -1,6 +1,6 @@
 """What 8, 64 and 512 devices would make of one device's pace, from stated bandwidths: arithmetic, nothing is run.
 
-    python benchmarks/devices.py --rate 89 --links 1.25 12.5 [--batch-a-device 128 64]
+    python benchmarks/devices.py --rate 89 --links 1.25 12.5 [--batch-a-device 64]
 
 rate    images a second of one device by itself
 links   gigabytes a second that a device sends and receives at once

@@ -27,8 +27,8 @@ from alexnet.evaluation.views import probabilities, views
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Dropout, Layer, NormAcrossMaps
 from alexnet.network.lineages import PAPER
-from alexnet.runtime.devices import environment, this_machine
-from stock import ceilings, interleaved, paper_network
+from alexnet.runtime.devices import this_machine
+from stock import ceilings, interleaved, of_these, paper_network
 
 CROPS = 12  # images whose ten crops make one batch of the stock way
 
@@ -102,7 +102,9 @@ def main() -> None:
         print(f"  {name:6} {pace:9.2f} images/s ({slow:.2f} to {quick:.2f})   {pace / paces['stock']:.2f} times stock")
     spread = {name: [options.images / max(each), options.images / min(each)] for name, each in seconds.items()}
     figures = {name: round(value, 4) for name, value in (paces | limits).items()}
-    print(json.dumps(environment(machine) | figures | {"repeats": options.repeats, "spread": spread}))
+    figures |= {"images": options.images, "repeats": options.repeats}
+    shown = {"from_stock": apart, "largest_probability": results["stock"].max().item(), "spread": spread}
+    print(json.dumps(of_these(machine) | figures | shown))
 
 
 if __name__ == "__main__":

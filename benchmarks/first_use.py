@@ -19,7 +19,8 @@ from statistics import median
 
 import torch
 
-from alexnet.runtime.devices import Machine, environment, this_machine
+from alexnet.runtime.devices import Machine, this_machine
+from stock import of_these
 from training_step import our_step
 
 BATCH = 128
@@ -28,8 +29,9 @@ BATCH = 128
 def measure(lineage: str, machine: Machine) -> float:
     """In this process."""
     network, step = our_step(lineage, machine, BATCH)
-    images = torch.randn(BATCH, *network.lineage.input).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(BATCH) % network.lineage.classes
+    images = torch.randn(BATCH, *network.lineage.input, device=machine.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(BATCH, device=machine.device) % network.lineage.classes
     seconds = []
     for _ in range(4):
         started = time.perf_counter()
@@ -65,7 +67,7 @@ def main() -> None:
     for what, each in seconds.items():
         print(f"  {what:15} {median(each):6.2f} s ({min(each):.2f} to {max(each):.2f}, {options.repeats} times)")
     found = {what: median(each) for what, each in seconds.items()}
-    print(json.dumps(environment(machine) | {"lineage": options.lineage} | found | {"all": seconds}))
+    print(json.dumps(of_these(machine) | {"lineage": options.lineage} | found | {"all": seconds}))
 
 
 if __name__ == "__main__":

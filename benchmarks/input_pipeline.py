@@ -6,9 +6,9 @@ PHOTOS is a folder of class folders of photographs (made-up textures without it)
 
 stock     ImageFolder's way on the same 256 x 256 JPEGs: Pillow, random crop and flip, to a float tensor, normalized;
           DataLoader with one worker a core
-jpeg      a store of JPEGs: shuffled batches of patches, bytes
+jpeg      a store of JPEGs: shuffled batches of patches, with their mean, mirror and shift to the float tensor, too
 pixels    a store of pixels: the same (both check each record's CRC-32 on every reading)
-shown     what follows for ours: mean, mirror and shift to the float tensor that the network sees
+bytes     both without that arithmetic, which is a GPU's where there is one
 prepare   the photographs to a store of JPEGs, against `plain`, a loop over them with Pillow
 
 Last line: one JSON object.
@@ -39,7 +39,8 @@ from alexnet.data.presentation import Presentation
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.devices import this_machine
+from stock import of_these
 
 BATCH = 128
 COUNT = 4096  # images in the stores that are read
@@ -133,6 +134,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="?", type=Path)
     options = parser.parse_args()
     machine = this_machine()
+    photos_said = "photographs" if options.photos else "made-up textures"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         photos = options.photos or folder / "photos"
@@ -153,7 +155,7 @@ def main() -> None:
         print(f"  {name:24} {ratio:6.2f}")
     figures = {name: round(value, 2) for name, value in (medians | ratios).items()}
     spread = {name: [min(values), max(values)] for name, values in paces.items()}
-    print(json.dumps(environment(machine) | figures | {"repeats": REPEATS, "spread": spread}))
+    print(json.dumps(of_these(machine) | figures | {"photos": photos_said, "repeats": REPEATS, "spread": spread}))
 
 
 def measured(photos: Path, files: list[Path], folder: Path, device: torch.device) -> dict[str, list[float]]:
@@ -174,14 +176,14 @@ def measured(photos: Path, files: list[Path], folder: Path, device: torch.device
     paces: dict[str, list[float]] = {}
     for repeat in range(REPEATS):
         paces.setdefault("stock", []).append(paced(len(files), lambda: drained(iter(stock))))
+        shown = Presentation(PAPER, statistics, device)
         for kind, batches in stores.items():
             count = len(batches.squares)
-            paces.setdefault(kind, []).append(paced(count, lambda: drained(batches.epoch(repeat))))  # noqa: B023
-        some = list(stores["pixels"].epoch(repeat))[:4]
-        shown = Presentation(PAPER, statistics, device)
-        paces.setdefault("shown", []).append(
-            paced(4 * BATCH, lambda: [shown(each.patches, each.done) for each in some])  # noqa: B023
-        )
+            for side, portions in (
+                (f"{kind} bytes", batches.epoch(repeat)),
+                (kind, (shown(each.patches, each.done) for each in batches.epoch(repeat))),
+            ):
+                paces.setdefault(side, []).append(paced(count, lambda: drained(portions)))  # noqa: B023
         for side in ("plain", "prepare"):
             target = folder / f"{side}-{repeat}"
             source = open_dataset(str(photos))

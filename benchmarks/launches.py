@@ -11,8 +11,9 @@ import json
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.devices import this_machine
 from alexnet.runtime.replay import BEFORE
+from stock import of_these
 from training_step import our_step
 
 
@@ -48,7 +49,7 @@ def main() -> None:
         print(f"{microseconds:10.1f} in {count:5.1f}  {name[:120]}")
     listed = [[round(microseconds, 1), count, name[:80]] for microseconds, count, name in kernels]
     record = {"lineage": options.lineage, "batch": options.batch, "total": round(total, 1), "kernels": listed}
-    print(json.dumps(environment(machine) | record))
+    print(json.dumps(of_these(machine) | record))
 
 
 if __name__ == "__main__":

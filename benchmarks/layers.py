@@ -30,8 +30,8 @@ from alexnet.kernels.update_rule import move
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import Convolution, FullyConnected, Layer, MaxPool, NormAcrossMaps, Rectifier
 from alexnet.network.operations import following
-from alexnet.runtime.devices import Machine, environment, this_machine
-from stock import ceilings, interleaved, recorded
+from alexnet.runtime.devices import Machine, this_machine
+from stock import ceilings, interleaved, of_these, recorded
 
 Pass = tuple[Callable[[], object], Callable[[], object]]  # forward alone, forward and backward
 
@@ -230,7 +230,7 @@ def main() -> None:
     rounded = {name: {side: round(v, 3) for side, v in of.items()} for name, of in record.items()}
     print(
         json.dumps(
-            environment(machine)
+            of_these(machine)
             | {"batch": options.batch, "lineage": options.lineage, "repeats": options.repeats}
             | rounded
         )

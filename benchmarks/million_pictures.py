@@ -29,6 +29,7 @@ from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
 from alexnet.data.statistics import Statistics
 from alexnet.runtime.devices import this_machine
+from stock import of_these
 
 IMAGENET = 1_281_167
 CLASSES, ORIGINALS, SIDE, BATCHES = 1000, 100, 64, 2000
@@ -38,18 +39,18 @@ class Peak:
     """The largest memory of this process since `taken` was last asked, in MB."""
 
     def __init__(self) -> None:
-        self.highest = 0
+        self.highest = 0.0
         Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while True:
             status = Path("/proc/self/status").read_text()
-            self.highest = max(self.highest, int(status.split("RssAnon:")[1].split()[0]) // 1024)
+            self.highest = max(self.highest, int(status.split("RssAnon:")[1].split()[0]) * 1024 / 1e6)
             time.sleep(0.05)
 
-    def taken(self) -> int:
+    def taken(self) -> float:
         time.sleep(0.1)
-        highest, self.highest = self.highest, 0
+        highest, self.highest = self.highest, 0.0
         return highest
 
 
@@ -98,7 +99,7 @@ def main() -> None:
         print(f"{this_machine()}")
         for name, value in figures.items():
             print(f"{name:32} {value:12,.2f}")
-        print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+        print(json.dumps(of_these(this_machine()) | {name: round(value, 3) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

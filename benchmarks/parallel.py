@@ -38,11 +38,12 @@ from alexnet.data.statistics import Statistics
 from alexnet.network.lineages import lineage
 from alexnet.network.towers import Towers
 from alexnet.runtime import checkpoint
-from alexnet.runtime.devices import Machine, environment, this_machine
+from alexnet.runtime.devices import Machine, this_machine
 from alexnet.runtime.pulse import at_work
 from alexnet.training.recipes import RECIPES
 from alexnet.training.step import Step
 from exchanges import Counted, Layout, counted, formula
+from stock import of_these
 
 LAYOUTS = {  # how, and the threads of each process
     "one": (Layout(), 2),
@@ -280,7 +281,7 @@ def main() -> None:
             f"{each['resident_before_mb']:,.0f} before"
         )
     asked = {name: getattr(options, name) for name in ("lineage", "batch", "repeats", "gigabits")}
-    print(json.dumps(environment(machine) | asked | found))
+    print(json.dumps(of_these(machine) | asked | found))
 
 
 if __name__ == "__main__":

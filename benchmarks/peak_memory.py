@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from alexnet.runtime.devices import environment, this_machine
-from stock import paper_network, step_of
+from alexnet.runtime.devices import this_machine
+from stock import of_these, paper_network, step_of
 from training_step import our_step
 
 
@@ -30,9 +30,8 @@ def peak() -> float:
 def measure(side: str, batch: int) -> dict[str, float]:
     """Some steps of one side."""
     machine = this_machine()
-    images = torch.randn(batch, 3, 224, 224, device=machine.device)
-    if side != "b0":
-        images = images.contiguous(memory_format=torch.channels_last)
+    form = torch.contiguous_format if side == "b0" else torch.channels_last
+    images = torch.empty(batch, 3, 224, 224, device=machine.device, memory_format=form).normal_()
     labels, before = torch.randint(0, 1000, (batch,), device=machine.device), peak()
     if side == "ours":
         _, step = our_step("paper", machine, batch)
@@ -60,7 +59,7 @@ def main() -> None:
     print(f"paper, batches of {options.batch}, on {this_machine()}; MB")
     for side, memory in found.items():
         print(f"  {side:5} {memory['peak']:8,.0f}, of which before {memory['before']:,.0f}")
-    print(json.dumps(environment(this_machine()) | found))
+    print(json.dumps(of_these(this_machine()) | {"batch": options.batch} | found))
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ import torch
 
 from alexnet.data.sources import open_dataset
 from alexnet.kernels import choice
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.devices import this_machine
 from alexnet.training import train as train_module
 from alexnet.training.progress import Display
 from alexnet.training.recipes import RECIPES
+from stock import of_these
 
 
 def trained(data: str, recipe_words: dict[str, str], run: Path, plain: bool) -> dict[str, float]:
@@ -62,7 +63,7 @@ def main() -> None:
     for way, runs in found.items():
         errors = [run["error"] for run in runs]
         print(f"  {way:6} {mean(errors):.2%}, deviation {stdev(errors) if len(errors) > 1 else 0:.2%}")
-    print(json.dumps(environment(this_machine()) | {"epochs": options.epochs} | found))
+    print(json.dumps(of_these(this_machine()) | {"epochs": options.epochs} | found))
 
 
 if __name__ == "__main__":

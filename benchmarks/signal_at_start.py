@@ -21,8 +21,9 @@ from alexnet.data.squares import Squares
 from alexnet.data.statistics import statistics
 from alexnet.evaluation.views import views
 from alexnet.network.alexnet import AlexNet
-from alexnet.runtime.devices import environment, this_machine
+from alexnet.runtime.devices import this_machine
 from alexnet.training.recipes import recipe_named
+from stock import of_these
 
 RECIPES = ("paper", "source-2012", "caffe", "default")
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -62,7 +63,7 @@ def main() -> None:
         result[name] = {layer: float(np.median([trial[layer] for trial in trials])) for layer in LAYERS}
         print(f"{name:14}" + "".join(f"{result[name][layer]:10.2g}" for layer in LAYERS))
     shown = {"data": options.data, "images": options.images, "seeds": options.seeds, "spread": result}
-    print(json.dumps(shown | {"environment": environment(machine)}))
+    print(json.dumps(shown | {"environment": of_these(machine)}))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ B2   B1 under torch.compile; on a GPU with mode="reduce-overhead", which records
 T    the one-weird-trick network, which has no normalization, under B1's settings
 """
 
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet.runtime.devices import Machine
+from alexnet.runtime.devices import Machine, environment
 from alexnet.runtime.replay import BEFORE, OnGpu
 
 ON_GPU = 4  # calls in a row
@@ -123,6 +125,16 @@ def step_of(
         return loss
 
     return step
+
+
+def of_these(machine: Machine) -> dict[str, Any]:
+    """What a benchmark's figures are of: machine, versions, and the commit, "-dirty" where files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    return environment(machine) | {"commit": commit}
 
 
 def finished(device: torch.device) -> None:

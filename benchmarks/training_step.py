@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from unittest.mock import patch
 
@@ -27,12 +28,21 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.listing import totals
 from alexnet.network.operations import Here
 from alexnet.network.shares import together
-from alexnet.runtime.devices import Machine, environment, this_machine
+from alexnet.runtime.devices import Machine, this_machine
 from alexnet.runtime.ranks import ALONE
 from alexnet.runtime.replay import OnGpu, Replayed
 from alexnet.training.recipe import Learning
 from alexnet.training.update import Update
-from stock import ceilings, cifar_network, interleaved, one_weird_trick, paper_network, source_network, step_of
+from stock import (
+    ceilings,
+    cifar_network,
+    interleaved,
+    of_these,
+    one_weird_trick,
+    paper_network,
+    source_network,
+    step_of,
+)
 
 
 def our_step(lineage: str, machine: Machine, batch: int) -> tuple[AlexNet, Callable[[Tensor, Tensor], Tensor]]:
@@ -43,8 +53,8 @@ def our_step(lineage: str, machine: Machine, batch: int) -> tuple[AlexNet, Calla
     moving, numbers = update.moving(lambda layer, bias: 0.01)
     replayed = Replayed(OnGpu()) if machine.device.type == "cuda" else None
 
-    def work(given: Sequence[Tensor]) -> Tensor:
-        images, labels, seeds, numbers = given
+    def work(images: Tensor, given: Sequence[Tensor]) -> Tensor:
+        labels, seeds, numbers = given
         network.zero_grad(set_to_none=True)
         with machine.precision():
             logits = whole(images, Here(seeds))
@@ -54,8 +64,10 @@ def our_step(lineage: str, machine: Machine, batch: int) -> tuple[AlexNet, Calla
         return loss.detach()
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
-        given = images, labels, network.masks(0, 0), numbers
-        return replayed("step", work, given) if replayed else work(given)
+        given = labels, network.masks(0, 0), numbers
+        # What is recorded reads the images where they lie, the same in each step here, as B0, B1 and T do; B2's
+        # recording copies them.
+        return replayed(images.data_ptr(), partial(work, images), given) if replayed else work(images, given)
 
     return network, step
 
@@ -129,7 +141,7 @@ def main() -> None:
         print(f"  {name:5} {pace:9.1f} images/s ({slow:.1f} to {quick:.1f})   ours is {paces['ours'] / pace:.2f} times")
     print(f"  ours reaches {share:.0%} of the matrix product's rate")
     spread = {name: [batch / max(values), batch / min(values)] for name, values in seconds.items()}
-    record = environment(machine) | paces | limits | {"share_of_matmul": share, "batch": batch}
+    record = of_these(machine) | paces | limits | {"share_of_matmul": share, "batch": batch}
     record |= {
         "lineage": options.lineage,
         "repeats": options.repeats,

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bars import BARS, MEASURED, Bar
+from bars import BARS, BARS_ON_GPU, MEASURED, MEASURED_ON_GPU, Bar
 
 RECORDS = Path(__file__).parents[1] / "benchmarks" / "records"
+LIKE = {"training_step.py": "training-step-paper"}
 
 
 @pytest.mark.parametrize("bar", BARS, ids=lambda bar: bar.what)
@@ -15,6 +16,13 @@ def test_its_record_has_the_figure(bar):
     known = [RECORDS / f"{bar.record}{ending}.json" for ending in ("", "-zen4")]
     judged = bar.judged(json.loads(next(file for file in known if file.exists()).read_text()))
     assert judged["seen"] >= 0 and bar.record in MEASURED
+
+
+@pytest.mark.parametrize("bar", BARS_ON_GPU, ids=lambda bar: bar.what)
+def test_on_a_gpu_a_benchmark_leaves_what_it_leaves_on_a_processor(bar):
+    benchmark = MEASURED_ON_GPU[bar.record][0]
+    file = LIKE.get(benchmark, benchmark.removesuffix(".py").replace("_", "-"))
+    assert bar.judged(json.loads((RECORDS / f"{file}.json").read_text()))["seen"] >= 0
 
 
 @pytest.mark.parametrize(
@@ -26,6 +34,7 @@ def test_it_is_met_at_least_or_at_most(seen, most, met):
 
 
 def test_what_is_measured_is_asked_for_and_its_benchmark_is_there():
-    assert len({bar.what for bar in BARS}) == len(BARS)
-    assert {bar.record for bar in BARS} == MEASURED.keys()
-    assert all((RECORDS.parent / words[0]).exists() for words in MEASURED.values())
+    for bars, measured in ((BARS, MEASURED), (BARS_ON_GPU, MEASURED_ON_GPU)):
+        assert len({bar.what for bar in bars}) == len(bars)
+        assert {bar.record for bar in bars} == measured.keys()
+        assert all((RECORDS.parent / words[0]).exists() for words in measured.values())

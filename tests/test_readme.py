@@ -8,6 +8,7 @@ import pytest
 
 from alexnet.command_line import VERBS
 from alexnet.training.recipe import settable
+from tables import TABLES, filled
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -26,6 +27,12 @@ def test_every_number_set_in_the_readme_can_be_set(option: str) -> None:
 def test_the_results_are_those_of_the_records() -> None:
     table = runpy.run_path(str(ROOT / "records" / "table.py"))
     assert table["block"](README) == table["table"]()
+
+
+@pytest.mark.parametrize("document", TABLES)
+def test_the_tables_of_speed_are_those_of_the_records(document: str) -> None:
+    text = (ROOT / document).read_text()
+    assert filled(text, TABLES[document]) == text, "python benchmarks/tables.py --write"
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
