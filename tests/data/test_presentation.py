@@ -8,27 +8,31 @@ import torch
 
 from alexnet.data import presentation
 from alexnet.data.augment import Alterations, Images, drawn, view
-from alexnet.data.presentation import Presentation
+from alexnet.data.presentation import Cut, Presentation
 from alexnet.data.statistics import Statistics
 from alexnet.kernels import choice
 
-FORMS = ("one by one", "at once", *(["on a GPU"] if choice.TRITON else []))  # there by Triton's interpreter if need be
+# On a GPU by Triton's interpreter if need be.
+FORMS = (
+    "one by one", "at once", *(["compiled"] if choice.AVAILABLE else []), *(["on a GPU"] if choice.TRITON else [])
+)  # fmt: skip
+WAYS = {"compiled": "numba", "on a GPU": "triton"}
 
 
 def small(**changes) -> Images:
     return Images(**{"side": 9, "patch": 5, "positions": 5} | changes)
 
 
-def small_statistics() -> Statistics:
+def small_statistics(side: int = 9) -> Statistics:
     random = np.random.default_rng(6)
     vectors = np.linalg.qr(random.normal(size=(3, 3)))[0]
     return Statistics(
-        random.uniform(90, 150, (9, 9, 3)).astype(np.float32), np.array([400.0, 1400.0, 14800.0]), vectors
+        random.uniform(90, 150, (side, side, 3)).astype(np.float32), np.array([400.0, 1400.0, 14800.0]), vectors
     )
 
 
-def squares(count: int) -> np.ndarray:
-    return np.random.default_rng(7).integers(0, 256, (count, 9, 9, 3)).astype(np.uint8)
+def squares(count: int, side: int = 9) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (count, side, side, 3)).astype(np.uint8)
 
 
 def laid(patches, there):
@@ -48,7 +52,7 @@ def presented(pictures, done, images, measured, form=FORMS[0]):
     ours = Presentation(images, measured, there)
     if form == FORMS[1]:
         ours._one_by_one = ours.at_once
-    with patch.object(presentation, "way", lambda x: "triton" if on_gpu else "plain"):
+    with patch.object(presentation, "way", lambda x: WAYS.get(form, "plain")):
         shown = ours(laid(torch.from_numpy(patches), there), done).cpu()
     assert shown.shape == (len(pictures), 3, size, size) and shown.is_contiguous(memory_format=torch.channels_last)
     return shown.permute(0, 2, 3, 1).numpy()
@@ -119,8 +123,23 @@ def test_one_shifted_image_among_others_is_shifted():
 
 
 @pytest.mark.parametrize("mean", ["at-patch", "centre"])
-def test_all_forms_give_the_same_bits(mean):
-    images, measured = small(mean=mean, colour="deviation", scale=1 / 57), small_statistics()
+@pytest.mark.parametrize("patch", [1, 5, 6, 10, 11, 21])
+def test_all_forms_give_the_same_bits(mean, patch):
+    """Whatever of a row is left over behind its sixteens, or its five pixels at once."""
+    side = patch + 4
+    images = small(mean=mean, colour="deviation", scale=1 / 57, side=side, patch=patch)
+    measured = small_statistics(side)
     done = drawn(images, measured, seed=3, epoch=2, count=40)
-    one, *others = (presented(squares(40), done, images, measured, form) for form in FORMS)
+    one, *others = (presented(squares(40, side), done, images, measured, form) for form in FORMS)
     assert others and all(np.array_equal(one, other) for other in others)
+
+
+@pytest.mark.skipif(not choice.AVAILABLE, reason="nothing is compiled")
+def test_rounded_to_the_kind_of_products_it_is_what_was_rounded_behind_it():
+    images, measured = small(colour="deviation", side=25, patch=21), small_statistics(25)
+    done = drawn(images, measured, seed=3, epoch=2, count=8)
+    ours = Presentation(images, measured, torch.device("cpu"))
+    cut = Cut.of(torch.from_numpy(squares(8, 21)), done)
+    wide = ours.computed(cut, done.shifted, done.divisor)
+    for kind in (torch.bfloat16, torch.float64):
+        assert torch.equal(ours.computed(cut, done.shifted, done.divisor, kind), wide.to(kind))

@@ -19,7 +19,8 @@ ALL = """
 import ctypes, mmap, sys
 import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
-from alexnet.kernels import update_by_factors, update_rule, winograd_numba, winograd_weights_numba, within_map_numba
+from alexnet.kernels import presentation_numba, update_by_factors, update_rule, winograd_numba, winograd_weights_numba
+from alexnet.kernels import within_map_numba
 from alexnet.kernels.after_convolution import Following
 from alexnet.kernels.cores import Scratch
 from alexnet.kernels.tiles_numba import there_are_tiles
@@ -55,8 +56,18 @@ def fenced_in(kernel, count, *given):
             each[...] = own
 
 for module in (after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba,
-               update_by_factors, update_rule, winograd_numba, winograd_weights_numba, within_map_numba):
+               presentation_numba, update_by_factors, update_rule, winograd_numba, winograd_weights_numba,
+               within_map_numba):
     module.on_all_cores = fenced_in
+
+for side in (1, 5, 6, 11, 16):
+    for kind in (torch.bfloat16, torch.float32):
+        for start in (None, 2):
+            bytes_ = torch.zeros(3, side, side, 3, dtype=torch.uint8)
+            corners, mirrored = torch.tensor([[0, 4], [4, 0], [4, 4]]), torch.tensor([True, False, True])
+            for shifts in (None, torch.ones(3, 3)):
+                mean = torch.ones(side + 4, side + 4, 3)
+                presentation_numba.present(bytes_, corners, mirrored, shifts, mean, start, 0.5, kind)
 
 PAPER, NINE = (2, 5, 2.0, 1e-4, 0.75), (1, 9, 1.0, 1e-4, 0.75)
 EVERY = (Following(True, PAPER, (3, 2)), Following(False, PAPER, (2, 2), last=True), Following(norm=PAPER),

@@ -1,5 +1,6 @@
 """Section 4.1, the arithmetic: from patches of bytes to what the network sees, on the device where it sees it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from alexnet.data.augment import Alterations, Images
 from alexnet.data.statistics import Statistics
-from alexnet.kernels.choice import way
+from alexnet.kernels.choice import Way, way
 
 
 class Cut(NamedTuple):
@@ -31,11 +32,25 @@ class Cut(NamedTuple):
         return cls(patches, *map(torch.from_numpy, (done.corners, done.mirrored, done.shifts)))
 
 
+def present_by(way: Way) -> Callable[..., Tensor] | None:
+    """What is compiled for it, if anything is."""
+    match way:
+        case "numba":
+            from alexnet.kernels import presentation_numba
+
+            return presentation_numba.present
+        case "triton":
+            from alexnet.kernels import presentation_triton
+
+            return presentation_triton.present
+    return None
+
+
 class Presentation:
     """Subtract the mean, mirror, shift the colours and scale: in this order, in float32.
 
-    On a CPU image by image, so that each stays in the cache; on an NVIDIA GPU in one launch, on other devices in a few
-    more. The same bits either way.
+    On a CPU row by row, or image by image where nothing is compiled, so that each stays in the cache; on an NVIDIA GPU
+    in one launch, on other devices in a few more. The same bits either way.
     """
 
     def __init__(self, images: Images, statistics: Statistics, device: torch.device) -> None:
@@ -56,13 +71,11 @@ class Presentation:
     def computed(self, cut: Cut, shifted: bool, divisor: float, kind: torch.dtype = torch.float32) -> Tensor:
         """The arithmetic alone, of what is on the device: [N, 3, patch, patch] rounded to `kind`, channels last."""
         factor = self.images.scale / divisor
-        if way(self._mean) == "triton":
-            from alexnet.kernels.presentation_triton import present
-
+        if compiled := present_by(way(self._mean)):
             start = None if self.images.mean == "at-patch" else self._start
             shifts = cut.shifts if shifted else None
             patches = cut.patches.contiguous()  # judging cuts them out of what is there already
-            shown = present(patches, cut.corners, cut.mirrored, shifts, self._mean, start, factor, kind)
+            shown = compiled(patches, cut.corners, cut.mirrored, shifts, self._mean, start, factor, kind)
             return shown.permute(0, 3, 1, 2)
         shown = self._one_by_one(cut) if self.device.type == "cpu" else self.at_once(cut)
         if shifted:

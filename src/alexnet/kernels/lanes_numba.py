@@ -78,6 +78,16 @@ def every(_: Any, number: Any) -> Any:
     return Lanes(number)(number), lambda context, builder, signature, given: every_lane(builder, given[0])
 
 
+@in_llvm
+def five_turned(_: Any, lanes: Any) -> Any:
+    """The last fifteen of sixteen, which are five pixels' three colours, as the five pixels in the other order; the
+    sixteenth is whatever it is."""
+    chosen = [1 + 3 * (4 - pixel) + colour for pixel in range(5) for colour in range(3)] + [0]
+    return lanes(lanes), lambda context, builder, signature, given: builder.shuffle_vector(
+        given[0], given[0], ir.Constant(ir.VectorType(INT, LANES), chosen)
+    )
+
+
 def _seen_as(kind: str) -> Any:
     def typed(_: Any, lanes: Any) -> Any:
         into = Lanes(getattr(types, kind))
