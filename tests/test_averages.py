@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from alexnet.evaluation.predictions import Predictions
 from alexnet.runtime import checkpoint
 from alexnet.runtime.run_folder import RunFolder
 from company import stream_of
@@ -57,3 +59,11 @@ def test_an_average_is_of_the_same_classes_whatever_their_order(alexnet, two, pi
 def test_weights_of_an_average_that_add_up_to_no_number_are_refused(alexnet, two, pictures):
     for weights in ("1e308,1e308", "nan,1", "inf,1", "-1,2", "0,0"):
         assert "--weights" in alexnet("evaluate", *two, pictures, "--weights", weights).one_line("evaluate", 2)
+
+
+def test_classes_are_numbered_anew_and_in_their_own_order_nothing_is_copied():
+    known = Predictions(torch.tensor([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]), torch.tensor([2, 1]), 1)
+    assert known.in_order([0, 1, 2]) is known
+    anew = known.in_order([2, 0, 1])
+    assert anew.labels.tolist() == [0, 2] and torch.equal(anew.probabilities, known.probabilities[:, [2, 0, 1]])
+    assert anew.errors() == known.errors()
