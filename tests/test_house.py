@@ -65,6 +65,7 @@ DOORS = {
         "runtime/arrival.py",
         "runtime/ranks.py",
         "runtime/pulse.py",
+        "runtime/neighbours.py",
         "network/meetings.py",
         "network/shares.py",
     ),

@@ -46,6 +46,8 @@ def _at_once() -> Callable[[Tensor], Late]:
 class Factors:
     """The factors that layers of these names leave in training form, in place of gradients, until they are taken.
 
+    `places` says where these layers are stored.
+
     exchange   called in each forward: what a factor of the images here passes through in the backward
     """
 
@@ -53,8 +55,10 @@ class Factors:
         self.exchange = exchange
         self._found: dict[str, list[tuple[Late, Late]]] = {}
         places = dict(network.steps)
+        self.places: list[str] = []
         for name, layer in network.learned():
             if name in names:
+                self.places.append(places[name])
                 layer.requires_grad_(False)
                 layer.register_forward_hook(partial(self._computed, places[name]))
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from alexnet.runtime.errors import BadInputError, UsageError
+from alexnet.runtime.neighbours import Neighbours
 
 PATIENCE = timedelta(hours=6)  # of a collective: rank 0 may measure a million pictures; `pulse.py` sees who is gone
 DIGEST = 32  # bytes
@@ -142,6 +143,10 @@ class Ranks:
         """Fill `tensor` with rank 0's, on every rank."""
         if self.world > 1:
             dist.broadcast(tensor, 0)
+
+    def neighbours(self) -> Neighbours | None:
+        """This process and the other shares' that see its memory; None where there are none. All ranks ask at once."""
+        return Neighbours.of(self.mesh.get_group("data")) if self.mesh and self.shares > 1 else None
 
     def collected(self, piece: Tensor) -> Iterator[Tensor]:
         """The several towers' pieces, of one shape, one after the other: on rank 0; nothing on the others.

@@ -56,6 +56,7 @@ class Step:
         self.network = towers.network(recipe.seed).to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
         self.shared, self.factors = together(self.network, self.ranks, recipe.learning.batch, towers.lineage)
+        self.update.hold_in_common(self.ranks, self.factors.places)
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
         recorded = machine.device.type == "cuda" and self.ranks.world == 1

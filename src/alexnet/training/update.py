@@ -11,16 +11,18 @@ For large batches, LARS (You, Gitman and Ginsburg, 2017): each weight's or bias'
 so that no layer moves by more than a small share of its size, however large the gradient.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from alexnet.kernels.fully_connected import gradient_of_bias
-from alexnet.kernels.update_by_factors import move_by_factors
+from alexnet.kernels.update_by_factors import fits, move_by_factors
 from alexnet.kernels.update_rule import move
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.factors import Factored, form_gradients
+from alexnet.runtime.memory import give_back_memory
+from alexnet.runtime.ranks import Ranks
 from alexnet.training.recipe import Learning
 
 Rate = Callable[[str, bool], float]  # layer, bias -> rate
@@ -49,6 +51,8 @@ class Update:
             for parameter in self._parameters.values():
                 parameter.data = parameter.data.to(products)
         self.velocity = {name: torch.zeros_like(self.weights[name]) for name in self._parameters}
+        self._rows: dict[str, slice] = {}  # that are moved here, where others move the rest
+        self._meet: Callable[[], None] = lambda: None
         self._kinds: dict[str, tuple[str, bool, float]] = {}  # layer, bias, decay
         places = {place: name for name, place in network.steps}
         own_decay = dict(learning.layer_decay)
@@ -57,6 +61,30 @@ class Update:
             bias = kind == "bias"
             decay = own_decay.get(places[place], learning.decay)
             self._kinds[name] = (places[place], bias, 0.0 if bias and not learning.bias_decay else decay)
+
+    @torch.no_grad()
+    def hold_in_common(self, ranks: Ranks, places: Collection[str]) -> None:
+        """Hold the weights of these layers, their velocity and copies, which all shares move by the same factors, once
+        between processes that see each other's memory: each moves a part of them. Where that cannot be each moves all,
+        to the same bits. Whoever writes to them otherwise writes what the others do.
+        """
+        names = [f"{place}.weight" for place in places if fits(self._parameters[f"{place}.weight"])]
+        if self.trust or not names:  # trust goes by the size of whole gradients
+            return
+        neighbours = ranks.neighbours()
+        copies = {name: self._parameters[name].detach() for name in names if self.copied}
+        held = [each for each in (self.weights, self.velocity, copies) if each]
+        common = neighbours.in_common([each[name] for each in held for name in names]) if neighbours else None
+        if neighbours is None or common is None:
+            return
+        rest = iter(common)
+        for each in held:
+            each.update(zip(names, rest, strict=False))
+        for name in names:
+            self._parameters[name].data = copies.get(name, self.weights[name])
+            self._rows[name] = neighbours.rows(len(self.weights[name]))
+        self._meet = neighbours.wait
+        give_back_memory()  # each one's own
 
     @torch.no_grad()
     def renew_copies(self) -> None:
@@ -92,13 +120,16 @@ class Update:
             factors, rates = {}, rates * self._trusted(names, decays)
         kind = torch.promote_types(self.weights[names[0]].dtype, torch.float32)
         numbers = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
+        self._meet()  # nobody reads any more what is moved now
         for name, own in zip(names, numbers, strict=True):
             place, _, which = name.rpartition(".")
             parameter = self._parameters[name]
             copy = parameter.detach() if self.copied else None
             moved = self.weights[name], self.velocity[name]
             if place in factors and which == "weight":
-                move_by_factors(*moved, *factors[place], copy, own)
+                rows, (x, g) = self._rows.get(name, slice(None)), factors[place]
+                part = None if copy is None else copy[rows]
+                move_by_factors(moved[0][rows], moved[1][rows], x, g[:, rows], part, own)
             else:
                 gradient = gradient_of_bias(factors[place][1]) if place in factors else parameter.grad
                 if gradient is None:
@@ -106,6 +137,7 @@ class Update:
                 # Of the parameter's kind, as all are: the sweep would have to be compiled for another.
                 move(*moved, gradient.to(parameter.dtype), copy, own)
             torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
+        self._meet()
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
         """By how much LARS multiplies each one's rate: float64[names], as decays are; the trust where w or g is 0."""

@@ -1,0 +1,102 @@
+"""Processes of one machine that hold tensors once between them, of which each writes a part.
+
+Their memory is a file without a name, which the others open by its number in the process that made it: however
+processes end, nothing is left behind.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+LINE = 64  # bytes: each tensor begins a line of the cache
+ROWS = 16  # that one process writes at least, so that blocks of a product are whole
+T = TypeVar("T")
+
+
+class Neighbours:
+    """This process among those of a group that see each other's memory.
+
+    ranks   theirs within the group, in order
+    """
+
+    def __init__(self, group: dist.ProcessGroup, ranks: Sequence[int]) -> None:
+        here = dist.get_rank(group)
+        self.number, self.count = ranks.index(here), len(ranks)
+        if self.count < dist.get_world_size(group):
+            everyone = [dist.get_global_rank(group, rank) for rank in ranks]
+            group = dist.new_group(everyone, backend="gloo", use_local_synchronization=True)
+        self.group = group
+
+    @classmethod
+    def of(cls, group: dist.ProcessGroup) -> "Neighbours | None":
+        """Those of this process in the group, whose members all ask at once; None where there are none."""
+        here = dist.get_rank(group)
+        places = _told(group, _place() or str(here))
+        ranks = [rank for rank, place in enumerate(places) if place == places[here]]
+        return cls(group, ranks) if len(ranks) > 1 else None
+
+    def rows(self, count: int) -> slice:
+        """Which of so many rows of a tensor are written here."""
+        blocks = -(-count // ROWS)
+        first, last = (ROWS * (blocks * number // self.count) for number in (self.number, self.number + 1))
+        return slice(first, min(last, count))
+
+    def in_common(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        """Tensors like these, which hold the same numbers for all, in memory that all see: what one writes, the others
+        read once all have come to `wait`. None where one cannot see it."""
+        ends = list(accumulate(-(-each.nbytes // LINE) * LINE for each in tensors))
+        memory = self._memory(ends[-1])
+        if memory is None:
+            return None
+        pieces = torch.tensor_split(memory, ends[:-1])
+        common = [
+            piece[: each.nbytes].view(each.dtype).view_as(each) for piece, each in zip(pieces, tensors, strict=True)
+        ]
+        for ours, own in zip(common, tensors, strict=True):
+            rows = self.rows(len(own))
+            ours[rows].copy_(own[rows])  # not the others': a page counts for whoever has touched it
+        self.wait()
+        return common
+
+    def wait(self) -> None:
+        """Go on when all of them have come here."""
+        dist.barrier(self.group)
+
+    def _memory(self, size: int) -> Tensor | None:
+        """uint8[size], the same memory for all; None where one of them cannot have it."""
+        own, memory = None, None
+        with suppress(OSError):
+            own = os.memfd_create("alexnet") if self.number == 0 else None
+        where = _told(self.group, f"/proc/{os.getpid()}/fd/{own}" if own else "")[0]
+        with suppress(RuntimeError):  # another user's process, or no more memory
+            memory = torch.from_file(where, shared=True, size=size, dtype=torch.uint8) if where else None
+        everyone = _told(self.group, memory is not None)
+        if own is not None:
+            os.close(own)
+        return memory if all(everyone) else None
+
+
+def _told(group: dist.ProcessGroup, own: T) -> list[T]:
+    """What each member of the group says."""
+    every: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(every, own, group=group)
+    return every
+
+
+def _place() -> str:
+    """Where processes see each other's: one system since it started, the same numbers for processes, one network (what
+    has an address of its own is a machine of its own). Empty where they cannot."""
+    if not hasattr(os, "memfd_create"):  # Linux alone has it
+        return ""
+    try:
+        system = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return " ".join((system, os.readlink("/proc/self/ns/pid"), os.readlink("/proc/self/ns/net")))
+    except OSError:
+        return ""

@@ -1,0 +1,82 @@
+"""Shares of one machine that hold fully connected layers once between them learn what they learn by themselves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.data.augment import Alterations
+from alexnet.data.batches import Portion
+from alexnet.data.statistics import Statistics
+from alexnet.kernels.update_by_factors import fits
+from alexnet.network.layers import FullyConnected
+from alexnet.network.towers import Towers
+from alexnet.runtime import neighbours
+from alexnet.runtime.devices import Machine
+from alexnet.training.recipes import RECIPES
+from alexnet.training.step import Step
+from company import in_turn, small
+
+BATCH, STEPS = 24, 3
+RECIPE = RECIPES["paper"].altered({"learning.batch": str(BATCH), "network.initial": "scaled"})
+IMAGES = replace(RECIPE.images, side=107, patch=99, positions=9)
+KINDS = torch.float32, torch.bfloat16
+
+
+def table():
+    """Small; all three wide enough that batches of 24 pass their factors, and 400 units are 25 sixteens."""
+    known = small("paper")
+    wide = [
+        replace(layer, outputs=256 if layer.outputs == 128 else 400) if isinstance(layer, FullyConnected) else layer
+        for layer in known.layers
+    ]
+    return replace(known, layers=tuple(wide))
+
+
+def learned(ranks, towers, products, places, trust):
+    """Weights and velocity after some steps, the bf16 copies and what they should be, and the rows that moved here."""
+    neighbours._place = lambda: places[ranks.rank]
+    ranks = ranks.divided(towers)
+    machine = Machine(torch.device("cpu"), products, "for comparison")
+    recipe = replace(RECIPE.altered({"learning.trust": str(trust)}), images=IMAGES)
+    measured = Statistics(np.full((107, 107, 3), 128, np.float32), np.ones(3), np.eye(3))
+    step = Step(recipe, Towers(table(), ranks), IMAGES, measured, machine)
+    shares = np.array_split(np.arange(BATCH), ranks.shares)
+    own, random = shares[ranks.share], np.random.default_rng(5)
+    patches = random.integers(0, 256, (BATCH, 99, 99, 3), dtype=np.uint8)[own]
+    done = Alterations(np.zeros((BATCH, 2), np.int64), random.random(BATCH) < 0.5, np.zeros((BATCH, 3), np.float32))
+    batch = Portion(
+        torch.from_numpy(patches), done.choose(own), own, random.integers(0, 400, BATCH)[own], int(own[0]), (len(own),),
+        len(own) / BATCH, len(own) / BATCH, tuple(map(len, shares)), BATCH, True,
+    )  # fmt: skip
+    for number in range(STEPS):
+        step(batch, number, lambda layer, bias: 0.01)
+    update = step.update
+    for name, copy in step.network.named_parameters():
+        assert torch.equal(copy, update.weights[name].to(products)), name
+    found = [{name: each.clone() for name, each in held.items()} for held in (update.weights, update.velocity)]
+    ranks.wait()  # what is in common goes on being looked at until here
+    return found, sorted(update._rows)
+
+
+@pytest.mark.parametrize(("world", "towers", "places"), [(2, 1, "aa"), (3, 1, "aab"), (4, 1, "abab"), (4, 2, "aaaa")])
+def test_neighbours_learn_to_the_bit_what_they_learn_by_themselves(world, towers, places):
+    asked = [(towers, kind, where, 0.0) for kind in KINDS for where in (places, "abcd")]
+    results = in_turn(world, learned, asked)
+    moving = [f"{layer}.weight" for layer in ("fc6", "fc7", "fc8")]
+    for kind, between, apart in zip(KINDS, results[::2], results[1::2], strict=True):
+        for rank in range(world):
+            (found, together), (expected, alone) = between[rank], apart[rank]
+            many = places.count(places[rank]) > 1 and fits(torch.empty(1, 16, dtype=kind))
+            assert (together, alone) == (moving if many else [], [])
+            for one, other in zip(found, expected, strict=True):
+                assert one.keys() == other.keys()
+                for name in one:
+                    assert torch.equal(one[name], other[name]), (kind, rank, name)
+
+
+def test_what_goes_by_the_size_of_gradients_is_not_divided():
+    ((one, other),) = in_turn(2, learned, [(1, torch.float32, "aa", 0.001)])
+    assert one[1] == other[1] == []
+    assert all(torch.equal(one[0][0][name], other[0][0][name]) for name in one[0][0])
