@@ -1,5 +1,6 @@
 """Shares of one machine that hold fully connected layers once between them learn what they learn by themselves."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 from alexnet.data.augment import Alterations
 from alexnet.data.batches import Portion
 from alexnet.data.statistics import Statistics
-from alexnet.kernels.update_by_factors import fits
+from alexnet.kernels.update_by_factors import fits, move_by_factors
 from alexnet.network.layers import FullyConnected
 from alexnet.network.towers import Towers
 from alexnet.runtime import neighbours
 from alexnet.runtime.devices import Machine
+from alexnet.training import update
 from alexnet.training.recipes import RECIPES
 from alexnet.training.step import Step
 from company import in_turn, small
@@ -34,14 +36,28 @@ def table():
     return replace(known, layers=tuple(wide))
 
 
-def learned(ranks, towers, products, places, trust):
-    """Weights and velocity after some steps, the bf16 copies and what they should be, and the rows that moved here."""
+def dawdling(step):
+    """Make a process late: with the gradient for what enters fc6, and with its part of the update."""
+
+    def wait(*given):
+        time.sleep(0.2)
+        return move_by_factors(*given)
+
+    update.move_by_factors = wait
+    fc6 = step.network.get_submodule("fc6")
+    fc6.register_forward_hook(lambda layer, given, y: y.register_hook(lambda g: time.sleep(0.5)) and None)
+
+
+def learned(ranks, towers, products, places, trust, late=False):
+    """Weights and velocity after some steps, and whose rows are moved here; the last of the processes may be `late`."""
     neighbours._place = lambda: places[ranks.rank]
     ranks = ranks.divided(towers)
     machine = Machine(torch.device("cpu"), products, "for comparison")
     recipe = replace(RECIPE.altered({"learning.trust": str(trust)}), images=IMAGES)
     measured = Statistics(np.full((107, 107, 3), 128, np.float32), np.ones(3), np.eye(3))
     step = Step(recipe, Towers(table(), ranks), IMAGES, measured, machine)
+    if late and ranks.rank == ranks.world - 1:
+        dawdling(step)
     shares = np.array_split(np.arange(BATCH), ranks.shares)
     own, random = shares[ranks.share], np.random.default_rng(5)
     patches = random.integers(0, 256, (BATCH, 99, 99, 3), dtype=np.uint8)[own]
@@ -52,12 +68,10 @@ def learned(ranks, towers, products, places, trust):
     )  # fmt: skip
     for number in range(STEPS):
         step(batch, number, lambda layer, bias: 0.01)
-    update = step.update
     for name, copy in step.network.named_parameters():
-        assert torch.equal(copy, update.weights[name].to(products)), name
-    found = [{name: each.clone() for name, each in held.items()} for held in (update.weights, update.velocity)]
-    ranks.wait()  # what is in common goes on being looked at until here
-    return found, sorted(update._rows)
+        assert torch.equal(copy, step.update.weights[name].to(products)), name
+    held = step.update.weights, step.update.velocity
+    return [{name: each.clone() for name, each in kind.items()} for kind in held], sorted(step.update._rows)
 
 
 @pytest.mark.parametrize(("world", "towers", "places"), [(2, 1, "aa"), (3, 1, "aab"), (4, 1, "abab"), (4, 2, "aaaa")])
@@ -74,6 +88,14 @@ def test_neighbours_learn_to_the_bit_what_they_learn_by_themselves(world, towers
                 assert one.keys() == other.keys()
                 for name in one:
                     assert torch.equal(one[name], other[name]), (kind, rank, name)
+
+
+def test_nobody_moves_what_another_one_reads_nor_reads_what_another_one_moves():
+    asked = [(1, torch.float32, where, 0.0, late) for where, late in (("ab", False), ("aa", True), ("ab", True))]
+    (expected, _), *others = (result[0] for result in in_turn(2, learned, asked))
+    for found, _ in others:
+        for one, other in zip(found, expected, strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in other)
 
 
 def test_what_goes_by_the_size_of_gradients_is_not_divided():
