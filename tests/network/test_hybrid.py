@@ -27,7 +27,7 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     ranks = ranks.divided(parts)
     divided = Towers(table, ranks, hybrid=True)
     network = divided.network(seed=3).to(kind).train()
-    shared, factors, arrived = joined(network, ranks, 7, table)
+    shared, factors = joined(network, ranks, 7, table)
     random = torch.Generator().manual_seed(5)
     total = 7
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
@@ -43,7 +43,6 @@ def learned_from(ranks, table, parts, counts, kind=torch.float64):
     logits = shared(images[own].to(kind), Here(network.masks(7, 11), int(share[0]), ranks.tower, weight, here, beside))
     loss = F.cross_entropy(logits, labels[share], reduction="sum") / total
     loss.backward()
-    arrived()
     form_gradients(network, factors.taken())
     divided.add_up_gradients(network)
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})

@@ -24,7 +24,7 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
     batch    of how many images they are told that it is
     """
     network = AlexNet(table, seed=3).to(dtype).train()
-    shared, factors, arrived = joined(network, ranks, batch, table)
+    shared, factors = joined(network, ranks, batch, table)
     total, begin = sum(counts), sum(counts[: ranks.share])
     random = torch.Generator().manual_seed(5)
     images = torch.randn(total, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
@@ -36,7 +36,6 @@ def learned_from(ranks, table, counts, batch, dtype=torch.float64):
         logits = shared(images[own].to(dtype), here)
         loss = F.cross_entropy(logits, labels[own], reduction="sum") / total * (count > 0)
         loss.backward()
-        arrived()
         form_gradients(network, factors.taken())
     return {name: each.grad for name, each in network.named_parameters()}, counted.sent
 
@@ -58,7 +57,7 @@ def test_shares_of_any_size_learn_what_one_process_does(counts):
 def mistaken(ranks, table):
     """What is said to a process that does not tell of the others' images, and to one that differentiates twice."""
     network = AlexNet(table, seed=3).train()
-    (shared, *_), image = joined(network, ranks, 1, table), torch.randn(1, 3, table.side, table.side)
+    (shared, _), image = joined(network, ranks, 1, table), torch.randn(1, 3, table.side, table.side)
     logits = shared(image, Here(shares=(1, 1)))
     with pytest.raises(RuntimeError, match="how many images each has"):
         network.stage(0, None, image, Here(shares=(1, 1)))  # what was told for the logits is forgotten
@@ -76,7 +75,7 @@ def test_what_shares_cannot_do_is_said():
 def by_itself(ranks, table):
     """Gradients for an image in the test form, which is nobody else's; which layers learn where others do not."""
     network = AlexNet(table, seed=3)
-    (shared, factors, arrived), image = (
+    (shared, factors), image = (
         joined(network, ranks, 8, table),
         torch.randn(1, 3, table.side, table.side, requires_grad=True),
     )
@@ -86,7 +85,6 @@ def by_itself(ranks, table):
     for name, layer in network.train().learned():
         layer.requires_grad_(name == "fc8")  # which passes gradients
     shared(image.detach(), Here(shares=(1, 1))).sum().backward()
-    arrived()
     form_gradients(network, factors.taken())
     learning = [name for name, layer in network.learned() if layer.weight.grad is not None]
     return counted.sent, bool(image.grad.norm() > 0), learning

@@ -25,7 +25,7 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     ranks = ranks.divided(towers)
     divided = Towers(table, ranks)
     network = divided.network(seed=3).to(kind, memory_format=torch.channels_last).train()
-    shared, factors, arrived = joined(network, ranks, count, table)
+    shared, factors = joined(network, ranks, count, table)
     random = torch.Generator().manual_seed(5)
     images = torch.randn(count, 3, table.side, table.side, generator=random, dtype=torch.float64) * 60
     labels = torch.randint(table.classes, (count,), generator=random)
@@ -35,7 +35,6 @@ def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: to
     logits = shared(images[own].to(kind), here)
     loss = F.cross_entropy(logits, labels[own], reduction="sum") / count
     loss.backward()
-    arrived()
     form_gradients(network, factors.taken())
     gradients = laid_together(divided, {name: each.grad for name, each in network.named_parameters()})
     every = torch.zeros(count, table.classes, dtype=kind)

@@ -1,8 +1,8 @@
 """Shares of a batch: copies of the network that learn from their own images each, and add up what they learned.
 
 Where the factors of a layer's gradient (`network/factors.py`) are far fewer numbers than its weights, they pass between
-the shares, and the gradients otherwise. Both are under way while the backward goes on, and behind it: no share waits
-for another's in between.
+the shares, and the gradients otherwise. Factors are under way while the backward goes on: no share waits for another's
+in between.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,11 +22,9 @@ from alexnet.network.meetings import laid_end_to_end
 from alexnet.runtime.ranks import Ranks
 
 
-def together(
-    network: AlexNet, ranks: Ranks, batch: int, whole: Lineage
-) -> tuple[nn.Module, Factors, Callable[[], None]]:
-    """The network whose gradients become, after backward, sums over the shares of such a batch (section 5); the factors
-    that are left in place of some of them, where that is cheaper; and what waits until the sums are there.
+def together(network: AlexNet, ranks: Ranks, batch: int, whole: Lineage) -> tuple[nn.Module, Factors]:
+    """The network whose gradients are, after backward, sums over the shares of such a batch (section 5); and the
+    factors that are left in place of some of them, where that is cheaper.
 
     batch   images, over all shares; the network has to be told how many each has (`Here.shares`)
     whole   the lineage, of which the network may be a tower
@@ -39,16 +37,15 @@ def together(
     if ranks.mesh is None or ranks.shares == 1:  # of a tower's layers the same as of the whole's, which learn alike
         small = _by_factors(whole, batch)
         here = [name for name, layer in network.learned() if name in small and fits(layer.weight)]
-        return network, Factors(network, here), lambda: None
+        return network, Factors(network, here)
     group = ranks.mesh.get_group("data")
     factors = Factors(network, _by_factors(network.lineage, batch), _Exchange(group, network))
     # Nothing is handed out: weights are drawn alike, and buffers are alike or a process's own.
     buffers = [name for name, _ in network.named_buffers()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, buffers)
     shared = DistributedDataParallel(network, process_group=group, init_sync=False, gradient_as_bucket_view=True)
-    sums = _Sums(group)
-    shared.register_comm_hook(None, sums.begin)
-    return shared, factors, sums.wait
+    shared.register_comm_hook(group, _added)
+    return shared, factors
 
 
 class _Exchange:
@@ -77,27 +74,11 @@ def _by_factors(lineage: Lineage, batch: int) -> set[str]:
     return {row.layer.name for row in lineage.table() if by_factors(row, batch)}
 
 
-class _Sums:
-    """Makes sums of DDP's gradients, which by itself would take the means, and would wait for them in the backward."""
-
-    def __init__(self, group: dist.ProcessGroup) -> None:
-        self.group = group
-        self._under_way: list[dist.Work] = []
-
-    def begin(self, _: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
-        gradients = bucket.buffer()  # which the parameters' are views of
-        work = dist.all_reduce(gradients, group=self.group, async_op=True)
-        assert work
-        self._under_way.append(work)
-        here: torch.futures.Future[Tensor] = torch.futures.Future(devices=[gradients.device] * gradients.is_cuda)
-        here.set_result(gradients)
-        return here
-
-    def wait(self) -> None:
-        """Until the sums are there."""
-        under_way, self._under_way = self._under_way, []
-        for work in under_way:
-            work.wait()
+def _added(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    """The sums of a bucket of gradients, where DDP by itself would take the means."""
+    sums: torch.futures.Future[list[Tensor]]
+    sums = dist.all_reduce(bucket.buffer(), group=group, async_op=True).get_future()
+    return sums.then(lambda done: done.value()[0])
 
 
 def added_up(here: Lineage, batch: int, shares: int) -> dict[str, float]:

@@ -55,8 +55,7 @@ class Step:
         kind = {"dtype": machine.sums, "memory_format": torch.channels_last}
         self.network = towers.network(recipe.seed).to(machine.device, **kind)  # type: ignore[call-overload]
         self.update = Update(self.network, recipe.learning, machine.products, towers.summed)
-        batch = recipe.learning.batch
-        self.shared, self.factors, self._added_up = together(self.network, self.ranks, batch, towers.lineage)
+        self.shared, self.factors = together(self.network, self.ranks, recipe.learning.batch, towers.lineage)
         self.update.hold_in_common(self.ranks, self.factors.places)
         self.shown = Presentation(images, statistics, machine.device)
         self.normalized = [each for each in self.network.modules() if isinstance(each, BatchNormalized)]
@@ -96,7 +95,8 @@ class Step:
             parameters[name].grad = self._sums.pop(name).to(parameters[name].dtype)  # where backward adds its own
         losses = [*self._losses, self._backward(portion, given)]
         self._losses = []
-        self.update.move(moving, given.numbers, self.factors.taken(), self._gradients)
+        self.towers.add_up_gradients(self.network)
+        self.update.move(moving, given.numbers, self.factors.taken())
         for layer in self.normalized:
             layer.settle(self.towers.over_images(layer.moments), given.step)
         return torch.stack(losses).sum()
@@ -117,11 +117,6 @@ class Step:
         loss = F.cross_entropy(logits.to(self.machine.sums), given.labels) * portion.weight
         loss.backward()
         return loss.detach()
-
-    def _gradients(self) -> None:
-        """Wait for the sums of gradients over all processes that learn from other images."""
-        self._added_up()
-        self.towers.add_up_gradients(self.network)
 
     def _set_aside(self) -> None:
         """Add a portion's gradients to those of the portions before it."""

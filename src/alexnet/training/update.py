@@ -106,54 +106,37 @@ class Update:
         return tuple(moving), torch.tensor(list(moving.values()), dtype=torch.float64).view(-1, 2)
 
     @torch.no_grad()
-    def move(
-        self, names: Sequence[str], numbers: Tensor, factors: Factored, gradients: Callable[[], None] = lambda: None
-    ) -> None:
+    def move(self, names: Sequence[str], numbers: Tensor, factors: Factored) -> None:
         """Move these parameters by their gradients.
 
-        numbers     float64[names, 2], decay and rate of each; on the network's device
-        factors     of the layers that have them in place of gradients (`network/factors.py`), which are moved first
-        gradients   waits until the others' are there
+        numbers   float64[names, 2], decay and rate of each; on the network's device
+        factors   of the layers that have them in place of gradients (`network/factors.py`)
         """
-        if self.trust:
-            gradients()
-            form_gradients(self._network, factors)
-            factors, gradients = {}, lambda: None
-        own = self._numbers(names, numbers)
-        self._meet()  # nobody reads any more what is moved now
-        for name in names:
-            if (place := _place(name)) in factors:
-                self._move_by_factors(name, *factors[place], own.pop(name))
-        gradients()
-        for name in own:
-            if (gradient := self._parameters[name].grad) is not None:
-                self._move_by(gradient, name, own[name])
-        self._meet()
-
-    def _numbers(self, names: Sequence[str], numbers: Tensor) -> dict[str, Tensor]:
-        """float[3] of each: momentum, decay times rate, rate."""
-        decays, rates = numbers.unbind(1)
-        if self.trust and names:
-            rates = rates * self._trusted(names, decays)
-        kind = torch.promote_types(next(iter(self.weights.values())).dtype, torch.float32)
-        rule = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
-        return dict(zip(names, rule, strict=True))
-
-    def _move_by_factors(self, name: str, x: Tensor, g: Tensor, numbers: Tensor) -> None:
-        if name.endswith(".bias"):
-            self._move_by(gradient_of_bias(g), name, numbers)
+        if not names:
             return
-        rows, parameter = self._rows.get(name, slice(None)), self._parameters[name]
-        copy = parameter.detach()[rows] if self.copied else None
-        move_by_factors(self.weights[name][rows], self.velocity[name][rows], x, g[:, rows], copy, numbers)
-        torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
-
-    def _move_by(self, gradient: Tensor, name: str, numbers: Tensor) -> None:
-        parameter = self._parameters[name]
-        copy = parameter.detach() if self.copied else None
-        # Of the parameter's kind, as all are: the sweep would have to be compiled for another.
-        move(self.weights[name], self.velocity[name], gradient.to(parameter.dtype), copy, numbers)
-        torch.autograd.graph.increment_version(parameter)
+        decays, rates = numbers.unbind(1)
+        if self.trust:
+            form_gradients(self._network, factors)
+            factors, rates = {}, rates * self._trusted(names, decays)
+        kind = torch.promote_types(self.weights[names[0]].dtype, torch.float32)
+        numbers = torch.stack([torch.full_like(rates, self.momentum), decays * rates, rates], 1).to(kind)
+        for name, own in zip(names, numbers, strict=True):
+            place, _, which = name.rpartition(".")
+            parameter = self._parameters[name]
+            copy = parameter.detach() if self.copied else None
+            moved = self.weights[name], self.velocity[name]
+            if place in factors and which == "weight":
+                rows, (x, g) = self._rows.get(name, slice(None)), factors[place]
+                part = None if copy is None else copy[rows]
+                move_by_factors(moved[0][rows], moved[1][rows], x, g[:, rows], part, own)
+            else:
+                gradient = gradient_of_bias(factors[place][1]) if place in factors else parameter.grad
+                if gradient is None:
+                    continue
+                # Of the parameter's kind, as all are: the sweep would have to be compiled for another.
+                move(*moved, gradient.to(parameter.dtype), copy, own)
+            torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
+        self._meet()  # before that: DDP's sums are there, so all have been through their backwards
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
         """By how much LARS multiplies each one's rate: float64[names], as decays are; the trust where w or g is 0."""
@@ -164,8 +147,3 @@ class Update:
             squares[name] = torch.stack([torch.linalg.vector_norm(x, dtype=weight.dtype) for x in pair]).square()
         w, g = torch.stack(list(self._summed(squares).values())).sqrt().unbind(1)
         return self.trust * torch.where((w != 0) & (g != 0), w / (g + decays * w), 1.0)
-
-
-def _place(name: str) -> str:
-    """Where the layer of a parameter is stored."""
-    return name.rpartition(".")[0]
