@@ -7,46 +7,47 @@ processes end, nothing is left behind.
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 LINE = 64  # bytes: each tensor begins a line of the cache
-ROWS = 16  # that one process writes at least, so that blocks of a product are whole
-T = TypeVar("T")
+ROWS = 16  # are shared out together, so that tiles and blocks of a product stay whole
+NONE = -1
 
 
 class Neighbours:
     """This process among those of a group that see each other's memory.
 
-    ranks   theirs within the group, in order
+    ranks     theirs within the group, in order
+    patience  of a meeting
     """
 
-    def __init__(self, group: dist.ProcessGroup, ranks: Sequence[int]) -> None:
-        here = dist.get_rank(group)
-        self.number, self.count = ranks.index(here), len(ranks)
+    def __init__(self, group: dist.ProcessGroup, ranks: Sequence[int], patience: timedelta) -> None:
+        self.number, self.count = ranks.index(dist.get_rank(group)), len(ranks)
         if self.count < dist.get_world_size(group):
             everyone = [dist.get_global_rank(group, rank) for rank in ranks]
-            group = dist.new_group(everyone, backend="gloo", use_local_synchronization=True)
+            group = dist.new_group(everyone, patience, backend="gloo", use_local_synchronization=True)
         self.group = group
 
     @classmethod
-    def of(cls, group: dist.ProcessGroup) -> "Neighbours | None":
+    def of(cls, group: dist.ProcessGroup, patience: timedelta) -> "Neighbours | None":
         """Those of this process in the group, whose members all ask at once; None where there are none."""
         here = dist.get_rank(group)
-        places = _told(group, _place() or str(here))
+        place = sha256((_place() or f"rank {here}").encode()).digest()
+        places = _told(group, int.from_bytes(place[:8], "little", signed=True))
         ranks = [rank for rank, place in enumerate(places) if place == places[here]]
-        return cls(group, ranks) if len(ranks) > 1 else None
+        return cls(group, ranks, patience) if len(ranks) > 1 else None
 
     def rows(self, count: int) -> slice:
         """Which of so many rows of a tensor are written here."""
         blocks = -(-count // ROWS)
-        first, last = (ROWS * (blocks * number // self.count) for number in (self.number, self.number + 1))
-        return slice(first, min(last, count))
+        return slice(*(ROWS * (blocks * number // self.count) for number in (self.number, self.number + 1)))
 
     def in_common(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
         """Tensors like these, which hold the same numbers for all, in memory that all see: what one writes, the others
@@ -71,23 +72,27 @@ class Neighbours:
 
     def _memory(self, size: int) -> Tensor | None:
         """uint8[size], the same memory for all; None where one of them cannot have it."""
-        own, memory = None, None
+        process, file, memory = NONE, NONE, None
         with suppress(OSError):
-            own = os.memfd_create("alexnet") if self.number == 0 else None
-        where = _told(self.group, f"/proc/{os.getpid()}/fd/{own}" if own else "")[0]
-        with suppress(RuntimeError):  # another user's process, or no more memory
-            memory = torch.from_file(where, shared=True, size=size, dtype=torch.uint8) if where else None
-        everyone = _told(self.group, memory is not None)
-        if own is not None:
-            os.close(own)
+            if self.number == 0:
+                process = int(os.readlink("/proc/self"))  # its number in this /proc, which os.getpid() may not be
+                file = os.memfd_create("alexnet")
+        first = f"/proc/{_told(self.group, process)[0]}/fd/{_told(self.group, file)[0]}"
+        with suppress(OSError, RuntimeError):  # another user's process, or a limit of this one's
+            if os.readlink(first).startswith("/memfd:alexnet"):
+                memory = torch.from_file(first, shared=True, size=size, dtype=torch.uint8)
+        everyone = _told(self.group, int(memory is not None))
+        if file != NONE:
+            os.close(file)
         return memory if all(everyone) else None
 
 
-def _told(group: dist.ProcessGroup, own: T) -> list[T]:
+def _told(group: dist.ProcessGroup, own: int) -> list[int]:
     """What each member of the group says."""
-    every: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(every, own, group=group)
-    return every
+    every = torch.empty(dist.get_world_size(group), dtype=torch.int64)
+    dist.all_gather(list(every.view(-1, 1)), torch.tensor([own]), group)
+    told: list[int] = every.tolist()
+    return told
 
 
 def _place() -> str:

@@ -146,7 +146,7 @@ class Ranks:
 
     def neighbours(self) -> Neighbours | None:
         """This process and the other shares' that see its memory; None where there are none. All ranks ask at once."""
-        return Neighbours.of(self.mesh.get_group("data")) if self.mesh and self.shares > 1 else None
+        return Neighbours.of(self.mesh.get_group("data"), PATIENCE) if self.mesh and self.shares > 1 else None
 
     def collected(self, piece: Tensor) -> Iterator[Tensor]:
         """The several towers' pieces, of one shape, one after the other: on rank 0; nothing on the others.

@@ -66,16 +66,18 @@ class Update:
     def hold_in_common(self, ranks: Ranks, places: Collection[str]) -> None:
         """Hold the weights of these layers, their velocity and copies, which all shares move by the same factors, once
         between processes that see each other's memory: each moves a part of them. Where that cannot be each moves all,
-        to the same bits. Whoever writes to them otherwise writes what the others do.
+        to the same bits. Whoever writes to them otherwise writes what the others do. They meet behind the update;
+        between everybody's reading and the next one stand DDP's sums.
         """
         names = [f"{place}.weight" for place in places if fits(self._parameters[f"{place}.weight"])]
         if self.trust or not names:  # trust goes by the size of whole gradients
             return
-        neighbours = ranks.neighbours()
+        if (neighbours := ranks.neighbours()) is None:
+            return
         copies = {name: self._parameters[name].detach() for name in names if self.copied}
         held = [each for each in (self.weights, self.velocity, copies) if each]
-        common = neighbours.in_common([each[name] for each in held for name in names]) if neighbours else None
-        if neighbours is None or common is None:
+        common = neighbours.in_common([each[name] for each in held for name in names])
+        if common is None:
             return
         rest = iter(common)
         for each in held:
@@ -84,7 +86,7 @@ class Update:
             self._parameters[name].data = copies.get(name, self.weights[name])
             self._rows[name] = neighbours.rows(len(self.weights[name]))
         self._meet = neighbours.wait
-        give_back_memory()  # each one's own
+        give_back_memory()  # what each held for itself
 
     @torch.no_grad()
     def renew_copies(self) -> None:
@@ -123,20 +125,18 @@ class Update:
         for name, own in zip(names, numbers, strict=True):
             place, _, which = name.rpartition(".")
             parameter = self._parameters[name]
-            copy = parameter.detach() if self.copied else None
-            moved = self.weights[name], self.velocity[name]
+            w, v, copy = self.weights[name], self.velocity[name], parameter.detach() if self.copied else None
             if place in factors and which == "weight":
                 rows, (x, g) = self._rows.get(name, slice(None)), factors[place]
-                part = None if copy is None else copy[rows]
-                move_by_factors(moved[0][rows], moved[1][rows], x, g[:, rows], part, own)
+                move_by_factors(w[rows], v[rows], x, g[:, rows], copy if copy is None else copy[rows], own)
             else:
                 gradient = gradient_of_bias(factors[place][1]) if place in factors else parameter.grad
                 if gradient is None:
                     continue
                 # Of the parameter's kind, as all are: the sweep would have to be compiled for another.
-                move(*moved, gradient.to(parameter.dtype), copy, own)
+                move(w, v, gradient.to(parameter.dtype), copy, own)
             torch.autograd.graph.increment_version(parameter)  # a graph from before must not go on with it
-        self._meet()  # before that: DDP's sums are there, so all have been through their backwards
+        self._meet()
 
     def _trusted(self, names: Sequence[str], decays: Tensor) -> Tensor:
         """By how much LARS multiplies each one's rate: float64[names], as decays are; the trust where w or g is 0."""
