@@ -39,19 +39,22 @@ class Neighbours:
     def of(cls, group: dist.ProcessGroup, patience: timedelta) -> "Neighbours | None":
         """Those of this process in the group, whose members all ask at once; None where there are none."""
         here = dist.get_rank(group)
-        place = sha256((_place() or f"rank {here}").encode()).digest()
-        places = _told(group, int.from_bytes(place[:8], "little", signed=True))
+        digest = sha256((_place() or f"rank {here}").encode()).digest()
+        places = _told(group, int.from_bytes(digest[:8], "little", signed=True))
         ranks = [rank for rank, place in enumerate(places) if place == places[here]]
         return cls(group, ranks, patience) if len(ranks) > 1 else None
 
     def rows(self, count: int) -> slice:
-        """Which of so many rows of a tensor are written here."""
+        """Which of so many rows of a tensor are written here; none, where there are few."""
         blocks = -(-count // ROWS)
         return slice(*(ROWS * (blocks * number // self.count) for number in (self.number, self.number + 1)))
 
     def in_common(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        """Tensors like these, which hold the same numbers for all, in memory that all see: what one writes, the others
-        read once all have come to `wait`. None where one cannot see it."""
+        """Tensors like these, the same for all, in memory that all see: what one writes, the others
+        read once all have come to `wait`. None for all where one cannot see it; raises nothing of its own.
+
+        tensors   [rows, ...] of any kinds, without gaps
+        """
         ends = list(accumulate(-(-each.nbytes // LINE) * LINE for each in tensors))
         memory = self._memory(ends[-1])
         if memory is None:

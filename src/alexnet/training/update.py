@@ -67,7 +67,9 @@ class Update:
         """Hold the weights of these layers, their velocity and copies, which all shares move by the same factors, once
         between processes that see each other's memory: each moves a part of them. Where that cannot be each moves all,
         to the same bits. Whoever writes to them otherwise writes what the others do. They meet behind the update;
-        between everybody's reading and the next one stand DDP's sums.
+        between everybody's reading and the next one stand DDP's sums. Raises nothing of its own.
+
+        places   where layers are stored whose weights, float[outputs, inputs], learn by factors
         """
         names = [f"{place}.weight" for place in places if fits(self._parameters[f"{place}.weight"])]
         if self.trust or not names:  # trust goes by the size of whole gradients
