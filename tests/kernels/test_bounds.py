@@ -17,6 +17,7 @@ emulated_tiles.pytest_configure()
 """
 ALL = """
 import ctypes, mmap, sys
+from itertools import product
 import numpy as np, torch
 from alexnet.kernels import after_convolution_numba, convolution_numba, dropout, in_blocks, laid_numba, pairs_numba
 from alexnet.kernels import presentation_numba, update_by_factors, update_rule, winograd_numba, winograd_weights_numba
@@ -104,9 +105,9 @@ for count, kernels, height, width, size, pad, groups in SHAPES if there_are_tile
         convolution_numba.backward(y, y, weight, pad, groups)
 MORE = (32, 64, 2, 30, 3, 2, 1), (96, 96, 1, 1, 5, 4, 3), (16, 144, 3, 4, 3, 1, 1)
 for count, kernels, height, width, size, pad, groups in (*SHAPES, *MORE):
-    for images in (3, 9):
-        x, bias = maps(images, count, height, width, kind=torch.float32), torch.ones(kernels)
-        weight = maps(kernels, count // groups, size, size, kind=torch.float32)
+    for images, kind in product((3, 9), (torch.float32, torch.bfloat16)):
+        x, bias = maps(images, count, height, width, kind=kind), torch.ones(kernels, dtype=kind)
+        weight = maps(kernels, count // groups, size, size, kind=kind)
         assert winograd_numba.fits(x, weight, bias, pad, groups)
         y = winograd_numba.forward(x, weight, bias, pad, groups, True)
         if winograd_numba.fits_back(weight, pad):

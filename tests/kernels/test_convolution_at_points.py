@@ -1,4 +1,4 @@
-"""Convolutions by minimal filtering, in float32, against PyTorch's own in float64."""
+"""Convolutions by minimal filtering, in float32 and bf16, against PyTorch's own in float64."""
 
 import pytest
 import torch
@@ -79,10 +79,11 @@ def test_at_points_it_is_the_convolution_and_so_are_its_gradients(monkeypatch, c
     assert own[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_image_has_the_same_results_in_any_company():
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_an_image_has_the_same_results_in_any_company(kind):
     """Bit for bit, whatever the others are, and wherever it is."""
-    x, weight, bias = given_for((9, 64, 96, 13, 13, 3, 1, 1))
-    g = numbers(9, 96, 13, 13, seed=9).float()
+    x, weight, bias = (each.to(kind) for each in given_for((9, 64, 96, 13, 13, 3, 1, 1)))
+    g = numbers(9, 96, 13, 13, seed=9).to(kind)
 
     def of(x, g, which):
         x.requires_grad_()
@@ -90,7 +91,7 @@ def test_an_image_has_the_same_results_in_any_company():
         return y[which].detach(), torch.autograd.grad(y, x, g)[0][which]
 
     expected = of(x.clone(), g, 8)
-    large = torch.tensor([1e9, torch.nan, *[1.0] * 6, 1.0])[:, None, None, None]
+    large = torch.tensor([1e9, torch.nan, *[1.0] * 6, 1.0], dtype=kind)[:, None, None, None]
     for own in (of(x * large, g * large, 8), of(x.flip(0), g.flip(0), 0)):
         assert all(torch.equal(one, other) for one, other in zip(own, expected, strict=True))
 
@@ -102,14 +103,15 @@ def test_whole_numbers_are_next_to_exact():
     assert (at_points(x, weight, bias, 1, 1, False) - exact).abs().max() < 4e-4
 
 
-def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_its_square():
-    x, weight, bias = given_for((4, 48, 32, 13, 13, 3, 1, 1))
+@pytest.mark.parametrize(("kind", "side"), [(torch.float32, 10), (torch.bfloat16, 7)])
+def test_what_is_not_a_number_is_not_hidden_and_goes_no_further_than_its_square(kind, side):
+    x, weight, bias = (each.to(kind) for each in given_for((4, 48, 32, 13, 13, 3, 1, 1)))
     x[1, 40, 4, 4] = torch.nan
     found = at_points(x, weight, bias, 1, 1, True).isnan()
     assert found[1, :, 3:6, 3:6].all()
-    found[1, :, :10, :10] = False
+    found[1, :, :side, :side] = False
     assert not found.any()
-    x, weight, bias = given_for((9, 64, 96, 13, 13, 3, 1, 1))
+    x, weight, bias = (each.to(kind) for each in given_for((9, 64, 96, 13, 13, 3, 1, 1)))
     x[4] = torch.inf
     found = at_points(x, weight, bias, 1, 1, True).isfinite().flatten(1).all(1)
     assert found.tolist() == [image != 4 for image in range(9)]
@@ -144,17 +146,6 @@ def test_points_are_for_what_is_worth_it(monkeypatch, shape, kernels, size, pad,
     assert calls == [1] * worth
 
 
-def test_squares_are_shared_out_to_all_threads_as_evenly_as_whole_blocks_allow(monkeypatch):
-    rows = winograd_numba.ROWS
-    for threads in (1, 2, 3, 8):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        for squares in range(1, 700, 3):
-            together = winograd_numba._together(squares)
-            assert 0 < together <= winograd_numba.TOGETHER and together % rows == 0
-            blocks, units = -(-squares // (rows * threads)), -(-squares // together)
-            assert -(-units // threads) * together <= rows * (blocks + blocks // 8)
-
-
 @pytest.mark.parametrize(("groups", "maps", "kernels"), [(1, 48, 96), (2, 192, 128), (3, 16, 32)])
 def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
     before = torch.get_num_threads()
@@ -184,9 +175,9 @@ def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in
     assert_near(own, exact, BOUND)
 
 
-@pytest.mark.parametrize("case", ["conv2", "conv3"])
+@pytest.mark.parametrize("case", ["conv1 over blocks", "conv2", "conv3", "conv3 of the paper"])
 def test_bf16_is_widened_and_rounded_once(case):
-    """Without tiles it, too, comes here."""
+    """Without tiles it, too, comes here. The arithmetic is not seen beside the rounding of what comes of it."""
     *_, pad, groups = CASES[case]
     given = [each.bfloat16() for each in given_for(CASES[case])]
     own = with_gradients(lambda *of: at_points(*of, pad, groups, True), given, torch.bfloat16)
@@ -194,8 +185,11 @@ def test_bf16_is_widened_and_rounded_once(case):
     def plainly(x, weight, bias):
         return F.conv2d(x, weight, bias, padding=pad, groups=groups) * (own[0] > 0)
 
+    exact = with_gradients(plainly, given, torch.float64)
     assert all(each.dtype == torch.bfloat16 for each in own)
-    assert_near(own, with_gradients(plainly, given, torch.float64), 2**-8)
+    assert_near(own, exact, 2**-8)
+    for one, other in zip(own, exact, strict=True):
+        assert (one - other).abs().mean() < 1.005 * (other.bfloat16() - other).abs().mean()
 
 
 @pytest.mark.parametrize(
@@ -203,9 +197,9 @@ def test_bf16_is_widened_and_rounded_once(case):
     [
         (False, 128, 27, 5, True),
         (False, 128, 13, 3, True),
-        (False, 29, 13, 3, True),
-        (False, 28, 13, 3, False),
-        (False, 128, 12, 3, False),
+        (False, 32, 13, 3, True),
+        (False, 31, 13, 3, False),
+        (False, 128, 11, 3, False),
         (True, 128, 27, 5, False),
     ],
     ids=["conv2", "conv4", "few images", "too few", "squares half empty", "tiles"],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from alexnet.kernels import points
 from alexnet.kernels.squares_numba import squares_of, where_it_is
@@ -9,12 +10,12 @@ from alexnet.kernels.squares_numba import squares_of, where_it_is
 where = getattr(where_it_is, "py_func", where_it_is)  # not compiled
 
 
-@pytest.mark.parametrize("size", [3, 5])
-def test_products_at_the_points_are_a_convolution(size):
+@pytest.mark.parametrize("those", [*points.IN_FLOAT32.values(), *points.IN_BF16.values()])
+def test_products_at_the_points_are_a_convolution(those):
     """In float64, by the definition: what the kernels see, the kernels' gradients, and results from pixels."""
-    a, g, b = points.results_at_points(size), points.kernel_at_points(size), points.pixels_at_points(size)
-    draw, results = np.random.default_rng(0), points.RESULTS[size]
-    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (results + size - 1, size, results))
+    a, g, b = points.results_at_points(those), points.kernel_at_points(those), points.pixels_at_points(those)
+    draw, size = np.random.default_rng(0), those.size
+    pixels, kernel, gradients = (draw.normal(size=(side, side)) for side in (those.side, size, those.results))
     at_points = b @ pixels @ b.T
     seen = np.lib.stride_tricks.sliding_window_view(pixels, (size, size))
     np.testing.assert_allclose(a.T @ (g @ kernel @ g.T * at_points) @ a, (seen * kernel).sum((2, 3)), atol=1e-12)
@@ -22,12 +23,13 @@ def test_products_at_the_points_are_a_convolution(size):
     np.testing.assert_allclose(g.T @ (a @ gradients @ a.T * at_points) @ g, (seen * gradients).sum((2, 3)), atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("height", "width", "size", "pad"), [(13, 13, 3, 1), (27, 27, 5, 2), (4, 9, 3, 0), (2, 3, 5, 4)]
 )
-def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad):
+def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height, width, size, pad, kind):
     maps, kernels, image = 16, 32, 2
-    cut, found = squares_of((image + 1, maps, height, width), kernels, size, pad), []
+    cut, found = squares_of(torch.empty(image + 1, maps, height, width, dtype=kind), kernels, size, pad), []
     rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
     for square in np.ndindex(cut.rows, cut.columns):
         pixels, places = (np.empty((side, side), np.int64) for side in (cut.side, cut.results))

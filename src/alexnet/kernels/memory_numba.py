@@ -57,13 +57,14 @@ def _sixteen(kind: Any, number: int) -> Any:
     return ir.Constant(ir.VectorType(kind, LANES), [number] * LANES)
 
 
-def _widened(builder: Any, stored: str, value: Any) -> Any:
+def widened(builder: Any, stored: str, value: Any) -> Any:
+    """Sixteen numbers as they are `stored`, as they are computed with: both NumPy's names."""
     if stored == "uint16":
         return builder.bitcast(builder.shl(builder.zext(value, INTS), _sixteen(INT, 16)), VECTOR)
     return builder.zext(value, INTS) if stored == "uint8" else value
 
 
-def _narrowed(builder: Any, stored: str, value: Any) -> Any:
+def narrowed(builder: Any, stored: str, value: Any) -> Any:
     """The other way; bf16 rounded to the nearest, ties to even."""
     if stored == "uint8":
         return builder.trunc(value, ir.VectorType(ir.IntType(8), LANES))
@@ -96,7 +97,8 @@ def _lanes_of(array: Any) -> Any:
     return Lanes(getattr(types, WIDER.get(stored, stored)))
 
 
-def _bytes(array: Any) -> int:
+def bytes_of(array: Any) -> int:
+    """Of one of its numbers."""
     return int(array.dtype.bitwidth) // 8
 
 
@@ -128,7 +130,7 @@ def take(_: Any, array: Any, index: Any, left: Any = None) -> Any:
     left = types.none if left is None else left
 
     def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place, near = sixteen_at(builder, numbers_of(context, builder, array, given[0]), given[1]), _bytes(array)
+        place, near = sixteen_at(builder, numbers_of(context, builder, array, given[0]), given[1]), bytes_of(array)
         numbers = place.type.pointee
 
         def part(there: Any) -> Any:
@@ -138,7 +140,7 @@ def take(_: Any, array: Any, index: Any, left: Any = None) -> Any:
             return builder.load(place, align=near)
 
         found = whole() if _enough(left) else _either(builder, given[2], whole, part)
-        return _widened(builder, str(array.dtype), found)
+        return widened(builder, str(array.dtype), found)
 
     return _lanes_of(array)(array, types.intp, left if _enough(left) else types.intp), written_out
 
@@ -150,8 +152,8 @@ def _store(past: bool) -> Any:
 
     def typed(_: Any, array: Any, index: Any, left: Any, lanes: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            place, near = sixteen_at(builder, numbers_of(context, builder, array, given[0]), given[1]), _bytes(array)
-            numbers = _narrowed(builder, str(array.dtype), given[3])
+            place, near = sixteen_at(builder, numbers_of(context, builder, array, given[0]), given[1]), bytes_of(array)
+            numbers = narrowed(builder, str(array.dtype), given[3])
             lines = past and _enough(left) and LANES * near == LINE
 
             def whole() -> Any:

@@ -1,12 +1,13 @@
 """A small square of sixteen-lane numbers, multiplied from both sides by a matrix that stands in the code.
 
-`separable(matrix)` is what compiled code calls: `(x, at, between, into, to, apart)` takes the n x n vectors
-x[at + i * between] of a square in the order of its lines, and puts the m x m of matrix @ square @ matrix^T at
-into[to + i * apart], which may not overlap. Zeros and ones in the matrix cost nothing; no line of it is all zeros.
-float32; indexes are not looked at.
+`separable(matrix, other)` is what compiled code calls: `(like, x, at, between, into, to, apart)` takes the n x n
+vectors x[at + i * between] of a square in the order of its lines, and puts the m x m of matrix @ square @ matrix^T at
+into[to + i * apart], which may not overlap; the other matrix, where `like` is an array of bf16. Zeros and ones in the
+matrix cost nothing; no line of it is all zeros. It computes in float32; what it takes and puts may be bf16. Indexes are
+not looked at.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,51 +16,59 @@ from numpy.typing import NDArray
 
 from alexnet.kernels.compiled import AVAILABLE, in_llvm
 from alexnet.kernels.lanes_numba import LANES, ONCE
-from alexnet.kernels.memory_numba import numbers_of, sixteen_at
+from alexnet.kernels.memory_numba import bytes_of, narrowed, numbers_of, sixteen_at, widened
 
 if AVAILABLE:
     from llvmlite import ir
     from numba import types
+    from numba.core import cgutils
 
     from alexnet.kernels.lanes_numba import VECTOR, WORD
 
 Matrix = NDArray[np.float64]
 
 
-def separable(matrix: Matrix) -> Any:
-    """The multiplication by float[m, n], for compiled code."""
-    lines, side = matrix.shape
+def separable(in_float32: Matrix, in_bf16: Matrix) -> Any:
+    """The multiplication by float[m, n], for compiled code: of all columns, then of all lines of what comes of it."""
 
-    def typed(_: Any, x: Any, at: Any, between: Any, into: Any, to: Any, apart: Any) -> Any:
+    def typed(_: Any, like: Any, x: Any, at: Any, between: Any, into: Any, to: Any, apart: Any) -> Any:
+        matrix = in_bf16 if like.dtype == types.uint16 else in_float32
+        lines, side = matrix.shape
+
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            def places(array: int, count: int) -> list[Any]:
+            def place(array: int, index: Any) -> Any:
                 data, first, by = given[array : array + 3]
-                numbers = builder.gep(numbers_of(context, builder, signature.args[array], data), [first])
-                return [sixteen_at(builder, numbers, builder.mul(by, WORD(i))) for i in range(count)]
+                numbers = numbers_of(context, builder, signature.args[array], data)
+                return sixteen_at(builder, numbers, builder.add(first, builder.mul(by, index)))
 
-            taken, left = places(0, side * side), places(3, lines * lines)
-            for some in _together(matrix):
-                columns = [_product(builder, matrix, some, _loaded(builder, taken[j::side])) for j in range(side)]
-                for n, i in enumerate(some):
-                    found = _product(builder, matrix, range(lines), [column[n] for column in columns].__getitem__)
-                    for place, value in zip(left[i * lines : (i + 1) * lines], found, strict=True):
-                        builder.store(value, place, align=4)
+            def taken(index: Any) -> Any:
+                return widened(builder, str(x.dtype), builder.load(place(1, index), align=bytes_of(x)))
+
+            def left(value: Any, index: Any) -> None:
+                builder.store(narrowed(builder, str(into.dtype), value), place(4, index), align=bytes_of(into))
+
+            halfway = cgutils.alloca_once(builder, VECTOR, lines * side)
+            with cgutils.for_range(builder, WORD(side)) as column:
+                each = [builder.add(column.index, WORD(side * i)) for i in range(max(side, lines))]
+                for i, value in enumerate(_product(builder, matrix, lambda i: taken(each[i]))):
+                    builder.store(value, builder.gep(halfway, [each[i]]))
+            with cgutils.for_range(builder, WORD(lines)) as line:
+                begin = builder.gep(halfway, [builder.mul(line.index, WORD(side))])
+                found = _product(builder, matrix, lambda j: builder.load(builder.gep(begin, [WORD(j)])))
+                first = builder.mul(line.index, WORD(lines))
+                for j, value in enumerate(found):
+                    left(value, builder.add(first, WORD(j)))
             return context.get_dummy_value()
 
         number = types.intp
-        return types.void(x, number, number, into, number, number), written_out
+        return types.void(like, x, number, number, into, number, number), written_out
 
     return in_llvm(typed)
 
 
-def _loaded(builder: Any, places: Sequence[Any]) -> Callable[[int], Any]:
-    return lambda j: builder.load(places[j], align=4)
-
-
-def _product(builder: Any, matrix: Matrix, lines: Sequence[int], vector: Callable[[int], Any]) -> list[Any]:
-    """Some lines of the matrix times a vector of lanes, which is asked for what they need. Where two neighbouring
-    columns, or lines, are the same but for signs, as at a point and at its opposite, what they have in common is
-    computed once."""
+def _product(builder: Any, matrix: Matrix, vector: Callable[[int], Any]) -> list[Any]:
+    """The matrix times a vector of lanes, which is asked for what it needs. Where two neighbouring columns, or lines,
+    are the same but for signs, as at a point and at its opposite, what they have in common is computed once."""
     combined, whole = _combined(matrix), lru_cache(None)(vector)
     pairs = _twins(matrix.T)
 
@@ -71,21 +80,9 @@ def _product(builder: Any, matrix: Matrix, lines: Sequence[int], vector: Callabl
 
     found = {}
     for i in _twins(combined):
-        if i in lines:
-            same, different = (_sum(builder, each, part) for each in _common(combined[i], combined[i + 1]))
-            found[i], found[i + 1] = builder.fadd(same, different, **ONCE), builder.fsub(same, different, **ONCE)
-    return [found[i] if i in found else _sum(builder, combined[i], part) for i in lines]
-
-
-def _together(matrix: Matrix) -> list[list[int]]:
-    """Lines that have something in common, so few at a time that what comes of all columns stays in registers."""
-    combined = _combined(matrix)
-    pairs = [[i, i + 1] for i in _twins(combined)]
-    alike: dict[bytes, list[int]] = {}
-    for i in range(len(matrix)):
-        if not any(i in pair for pair in pairs):
-            alike.setdefault((combined[i] != 0).tobytes(), []).append(i)
-    return [*pairs, *alike.values()]
+        same, different = (_sum(builder, each, part) for each in _common(combined[i], combined[i + 1]))
+        found[i], found[i + 1] = builder.fadd(same, different, **ONCE), builder.fsub(same, different, **ONCE)
+    return [found[i] if i in found else _sum(builder, combined[i], part) for i in range(len(matrix))]
 
 
 def _combined(matrix: Matrix) -> Matrix:

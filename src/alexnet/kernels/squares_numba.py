@@ -1,18 +1,19 @@
 """Images cut into squares that overlap: what minimal filtering (`winograd_numba.py`) works on.
 
-A square holds what 5 x 5 results of 3 x 3 kernels see, or 4 x 4 of 5 x 5. No square holds two images' pixels, which
-would fill it better: what is large, or not a number, in one of them would be seen in the other's results.
+A square holds what some results of a kernel see, by `points.py`. No square holds two images' pixels, which would fill
+it better: what is large, or not a number, in one of them would be seen in the other's results.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from alexnet.kernels.compiled import compiled_part
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import put, take
-from alexnet.kernels.points import RESULTS, side_of_square
+from alexnet.kernels.points import IN_BF16, IN_FLOAT32
 
 
 class Maps(NamedTuple):
@@ -27,11 +28,13 @@ class Maps(NamedTuple):
 class Grid(NamedTuple):
     """How images are cut; to compiled code.
 
+    size            of the kernels
     side, results   of a square, in pixels, and on a side
     rows, columns   of squares
     pixels, places  what went in, and the results
     """
 
+    size: int
     side: int
     results: int
     rows: int
@@ -40,13 +43,13 @@ class Grid(NamedTuple):
     places: Maps
 
 
-def squares_of(shape: Sequence[int], kernels: int, size: int, pad: int) -> Grid:
-    """Of images of that shape, [N, C, H, W], with `pad` zeros around, under so many kernels of `size`."""
-    _, maps, height, width = shape
+def squares_of(x: Tensor, kernels: int, size: int, pad: int) -> Grid:
+    """Of images, float[N, C, H, W], with `pad` zeros around, under so many kernels of `size`."""
+    _, maps, height, width = x.shape
     places = Maps(height + 2 * pad - size + 1, width + 2 * pad - size + 1, kernels, 0)
-    results = RESULTS[size]
+    _, results, _ = points = (IN_BF16 if x.dtype == torch.bfloat16 else IN_FLOAT32)[size]
     rows, columns = -(-places.height // results), -(-places.width // results)
-    return Grid(side_of_square(size), results, rows, columns, Maps(height, width, maps, pad), places)
+    return Grid(size, points.side, results, rows, columns, Maps(height, width, maps, pad), places)
 
 
 @compiled_part

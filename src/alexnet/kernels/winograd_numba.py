@@ -15,15 +15,15 @@ from alexnet.kernels.compiled import compiled, compiled_part, processor_has
 from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
 from alexnet.kernels.memory_numba import bare, lines, put, take
-from alexnet.kernels.points import kernel_at_points, pixels_at_points, results_at_points, side_of_square
+from alexnet.kernels.points import IN_BF16, IN_FLOAT32, Points, kernel_at_points, pixels_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import Matrix, separable
 from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 
 SIZES = 3, 5  # of kernels
-MOST = side_of_square(SIZES[-1]) ** 2  # points
+MOST = IN_BF16[5].side ** 2  # points
 SEVERAL = 8  # images, at least
-MANY = 256  # squares, in bf16
+MANY = 128  # squares, in bf16
 ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
 # How many vectors of sums a processor's registers hold, for so many squares.
@@ -31,19 +31,19 @@ ROWS, WIDTHS = (7, (3, 2)) if processor_has("avx512f") else (6, (1, 1))
 TOGETHER = 8 * ROWS  # squares that are at the points at a time, at most
 
 
-def for_each_size(matrix: Callable[[int], Matrix]) -> Any:
-    """`separable` by the matrix for kernels of the size that has so many `points`, which is told first: as a number,
-    since each size would be compiled by itself."""
-    three, five = (separable(matrix(size)) for size in SIZES)
+def for_each_size(matrix: Callable[[Points], Matrix]) -> Any:
+    """`separable` by the matrix for kernels of a size, which is told first: as a number, since each size would be
+    compiled by itself."""
+    three, five = (separable(matrix(IN_FLOAT32[size]), matrix(IN_BF16[size])) for size in SIZES)
 
     @compiled_part
-    def by_points(points: int, x: Any, at: int, between: int, into: Any, to: int, apart: int) -> None:
-        if points < MOST:
-            three(x, at, between, into, to, apart)
+    def by_size(size: int, like: Any, x: Any, at: int, between: int, into: Any, to: int, apart: int) -> None:
+        if size == SIZES[0]:
+            three(like, x, at, between, into, to, apart)
         else:
-            five(x, at, between, into, to, apart)
+            five(like, x, at, between, into, to, apart)
 
-    return by_points
+    return by_size
 
 
 def of_each_width(rows: int) -> Any:
@@ -62,7 +62,7 @@ def of_each_width(rows: int) -> Any:
 
 
 pixels = for_each_size(pixels_at_points)
-results = for_each_size(lambda size: results_at_points(size).T)
+results = for_each_size(lambda points: results_at_points(points).T)
 kernel_there = for_each_size(kernel_at_points)
 sums_of = of_each_width(ROWS)
 
@@ -70,7 +70,7 @@ sums_of = of_each_width(ROWS)
 class Filtering(NamedTuple):
     """What is filtered, to compiled code.
 
-    together         squares that are at the points at a time
+    together         squares that are at the points at a time, at most
     blocks           of kernels, to a group
     several          kernels to a block
     plane, further   numbers from one point to the next, of what is there and of its products' sums
@@ -108,13 +108,13 @@ def fits(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int) -> bool
 def worth_it(x: Tensor, weight: Tensor, pad: int) -> bool:
     """Whether it gains more than going to the points and back takes: enough products, images and maps, and squares
     that are full enough to make half of the products do. In bf16, of which a processor may multiply twice as many,
-    three tenths, of twice as much, and squares to share the kernels' way to the points."""
+    28 percent, of twice as much, and squares to share the kernels' way to the points."""
     kernels, maps, size, _ = weight.shape
     half, of_a_group = x.dtype == torch.bfloat16, kernels * maps // x.shape[1]
-    times, part = (2, 0.3) if half else (1, 0.5)
+    times, part = (2, 0.28) if half else (1, 0.5)
     if len(x) < SEVERAL or min(of_a_group, maps) < ENOUGH * times:
         return False
-    cut = squares_of(x.shape, kernels, size, pad)
+    cut = squares_of(x, kernels, size, pad)
     places, squares = cut.places.height * cut.places.width, cut.rows * cut.columns
     fewer = squares * cut.side**2 <= part * places * size * size and len(x) * squares >= MANY * half
     return fewer and len(x) * places * of_a_group * maps * size * size >= PRODUCTS * times
@@ -130,8 +130,9 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, pad: int, groups: int, rect
 
     pad   lines of zeros on every side. Section 3.5, with the rectifier of 3.1 if it is `rectified`; for what `fits`.
     """
-    factors = _at_points(weight.permute(2, 3, 1, 0), len(weight) // groups)
-    return _product(x, None, factors, bias.contiguous(), weight.shape[2], pad, groups, rectified)
+    cut = squares_of(x, len(weight), weight.shape[2], pad)
+    factors = _at_points(weight.permute(2, 3, 1, 0), len(weight) // groups, cut)
+    return _product(x, None, factors, bias.contiguous(), cut, groups, rectified)
 
 
 def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int) -> Tensor:
@@ -140,70 +141,65 @@ def backward(g: Tensor, y: Tensor | None, weight: Tensor, pad: int, groups: int)
     kernels exchanged."""
     maps, size = weight.shape[1:3]
     turned = weight.unflatten(0, (groups, -1)).flip(3, 4).permute(3, 4, 1, 0, 2).flatten(3)
-    factors, nothing = _at_points(turned, maps), weight.new_zeros(groups * maps)
-    return _product(g, y, factors, nothing, size, size - 1 - pad, groups, False)
+    cut = squares_of(g, groups * maps, size, size - 1 - pad)
+    return _product(g, y, _at_points(turned, maps, cut), weight.new_zeros(groups * maps), cut, groups, False)
 
 
-def _at_points(weight: Tensor, of_a_group: int) -> Tensor:
+def _at_points(weight: Tensor, of_a_group: int, cut: Grid) -> Tensor:
     """float[size, size, C / groups, K] -> float32[K / several, points, C / groups, several], `several` together."""
     size, _, maps, kernels = weight.shape
     several = LANES * vectors_of(of_a_group)
-    result = weight.new_empty(kernels // several, side_of_square(size) ** 2, maps, several, dtype=torch.float32)
-    given = bare(weight.float().contiguous().view(-1))
-    on_all_cores(_kernels, maps, given, bare(result.view(-1)), kernels, *result.shape[1:])
+    result = weight.new_empty(kernels // several, cut.side**2, maps, several, dtype=torch.float32)
+    given = bare(weight.contiguous().view(-1))
+    on_all_cores(_kernels, maps, given, bare(result.view(-1)), size, kernels, *result.shape[1:])
     return result
 
 
 @compiled
-def _kernels(first: int, last: int, weight: Any, result: Any, kernels: int, points: int, maps: int,
+def _kernels(first: int, last: int, weight: Any, result: Any, size: int, kernels: int, points: int, maps: int,
              several: int) -> None:  # fmt: skip
     """Those of the maps from `first` to `last`."""
     for map_ in range(first, last):
         for kernel in range(0, kernels, LANES):
             block, own = divmod(kernel, several)
             at, to = map_ * kernels + kernel, (block * points * maps + map_) * several + own
-            kernel_there(points, weight, at, maps * kernels, result, to, maps * several)
+            kernel_there(size, weight, weight, at, maps * kernels, result, to, maps * several)
 
 
-def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, size: int, pad: int, groups: int,
+def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, cut: Grid, groups: int,
              rectified: bool) -> Tensor:  # fmt: skip
     """The convolution of x, where y is above 0 if it is there, with kernels at their points."""
     x, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, x if y is None else y))
-    cut = squares_of(x.shape, len(bias), size, pad)
     shape = len(x), len(bias), cut.places.height, cut.places.width
     result = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     squares, (blocks, points, maps, several) = len(x) * cut.rows * cut.columns, factors.shape
+    rows = -(-squares // ROWS)
     # A line more from point to point: those of a square would share the same places in the cache.
-    together = _together(squares)
+    together = min(TOGETHER, rows * ROWS)
     plane, further = together * maps + LANES, together * several + LANES
     arrays = lines(x), lines(above), bare(factors.view(-1)), bare(bias), lines(result)
     at_points, sums = Scratch(points * plane, np.float32), Scratch(points * further, np.float32)
     own = at_points, sums, Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
     how = Filtering(groups, together, blocks // groups, points, maps, several, plane, further, y is not None, rectified)
-    on_all_cores(_forward, -(-squares // together), *arrays, *own, squares, cut, how)
+    on_all_cores(_forward, rows, *arrays, *own, squares, cut, how)
     return result
-
-
-def _together(squares: int) -> int:
-    """How many at a time, so that each thread has as many."""
-    of_a_thread = -(-squares // (ROWS * torch.get_num_threads()))
-    return ROWS * -(-of_a_thread // -(-of_a_thread * ROWS // TOGETHER))
 
 
 @compiled
 def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, points: Any, sums: Any,
              square: Any, offsets: Any, all_squares: int, cut: Grid, how: Filtering) -> None:  # fmt: skip
-    """The shares from `first` to `last` of all images' squares."""
+    """All images' squares, so many at a time as are multiplied together (`ROWS`), from the `first` of these to the
+    `last`."""
     groups, maps, several, of_an_image = how.groups, how.maps, how.several, cut.rows * cut.columns
-    for unit in range(first, last):
-        begin = unit * how.together
-        squares = min(how.together, all_squares - begin)
+    end = min(last * ROWS, all_squares)
+    for begin in range(first * ROWS, end, how.together):
+        squares = min(how.together, end - begin)
         for group in range(groups):
             for each in range(squares):
                 image, square_of_it = divmod(begin + each, of_an_image)
                 row, column = divmod(square_of_it, cut.columns)
                 where_it_is(offsets, cut.side, cut.results, cut.pixels, image, row, column)
-                enter(x, above, how.masked, offsets, how.points, group * maps, maps, square, points, each * maps,
+                enter(x, above, how.masked, offsets, cut, group * maps, maps, square, points, each * maps, LANES,
                       how.plane)  # fmt: skip
             for block in range(group * how.blocks, (group + 1) * how.blocks):
                 _multiply(points, factors, block, sums, squares, how)
@@ -212,17 +208,18 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                     row, column = divmod(square_of_it, cut.columns)
                     where_it_is(offsets, cut.results, cut.results, cut.places, image, row, column)
                     for kernel in range(0, several, LANES):
-                        results(how.points, sums, each * several + kernel, how.further, square, 0, LANES)
+                        results(cut.size, y, sums, each * several + kernel, how.further, square, 0, LANES)
                         _leave(square, offsets, cut.results**2, bias, block * several + kernel, y, how.rectified)
 
 
 @compiled_part
-def enter(x: Any, above: Any, masked: bool, offsets: Any, count: int, map_: int, maps: int, square: Any, points: Any,
-          to: int, plane: int) -> None:  # fmt: skip
-    """A square's maps from `map_` on, as many as `maps`, to its points, `count` of them: `gather` says which pixels."""
-    for i in range(0, maps, LANES):
-        gather(x, above, masked, offsets, count, map_ + i, square)
-        pixels(count, square, 0, LANES, points, to + i, plane)
+def enter(x: Any, above: Any, masked: bool, offsets: Any, cut: Grid, map_: int, maps: int, square: Any, points: Any,
+          to: int, apart: int, plane: int) -> None:  # fmt: skip
+    """A square's maps from `map_` on, as many as `maps`, to its points, each sixteen of them `apart` from the last:
+    `gather` says which pixels."""
+    for i in range(maps // LANES):
+        gather(x, above, masked, offsets, cut.side**2, map_ + i * LANES, square)
+        pixels(cut.size, x, square, 0, LANES, points, to + i * apart, plane)
 
 
 @compiled_part

@@ -24,7 +24,7 @@ ENTERING = 25  # products take as long as one number's way to the points
 SQUARES = 1.25  # for each map, that are multiplied before the next ones enter: then the sums' own way is short enough
 
 gradients = for_each_size(results_at_points)
-weights_there = for_each_size(lambda size: kernel_at_points(size).T)
+weights_there = for_each_size(lambda points: kernel_at_points(points).T)
 products_of = of_each_width(MAPS)
 
 
@@ -55,7 +55,7 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     x, g, above = (each.contiguous(memory_format=torch.channels_last) for each in (x, g, g if y is None else y))
     channels, all_kernels = x.shape[1], g.shape[1]
     maps, kernels = channels // groups, all_kernels // groups
-    cut = squares_of(x.shape, all_kernels, size, pad)
+    cut = squares_of(x, all_kernels, size, pad)
     rows = len(x) * cut.rows
     together = min(max(1, round(SQUARES * maps / cut.columns)), rows)
     learnt = x.new_zeros(groups, cut.side**2, maps, kernels, dtype=torch.float32)
@@ -69,10 +69,10 @@ def weights(x: Tensor, g: Tensor, y: Tensor | None, size: int, pad: int, groups:
     square, offsets = Scratch(MOST * LANES, np.float32), Scratch(MOST, np.int64)
     points, spread = (Scratch(how.points * (together * cut.columns * each + LANES), np.float32) for each in (own, wide))
     on_all_cores(_grow, groups * of_maps * of_kernels, *arrays, square, offsets, points, spread, cut, how)
-    found = learnt.new_empty(size, size, maps, all_kernels)
-    on_all_cores(_from_points, channels, bare(learnt.view(-1)), bare(found.view(-1)), *learnt.shape)
+    found = x.new_empty(size, size, maps, all_kernels)
+    on_all_cores(_from_points, channels, bare(learnt.view(-1)), bare(found.view(-1)), size, *learnt.shape)
     of_biases = torch.from_numpy(bare(tallies).sum(0))  # NumPy adds row after row, whatever the threads
-    of_weights = found.permute(3, 2, 0, 1).to(x.dtype, memory_format=torch.channels_last)
+    of_weights = found.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
     return of_weights, of_biases.to(x.dtype)
 
 
@@ -117,20 +117,22 @@ def _part(blocks: int, which: int, parts: int, of_a_block: int) -> Any:
 @compiled_part
 def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, square: Any, offsets: Any, points: Any, plane: int,
              cut: Grid, how: Sums) -> None:  # fmt: skip
-    """Some rows of squares, of their maps from `map_` on `own`, to the points."""
-    for each in range(here * cut.columns):
+    """Some rows of squares, of their maps from `map_` on `own`, to the points: [points, maps / 16, squares, 16]."""
+    squares = here * cut.columns
+    for each in range(squares):
         row, column = divmod(each, cut.columns)
         image, row = divmod(begin + row, cut.rows)
         where_it_is(offsets, cut.side, cut.results, cut.pixels, image, row, column)
-        enter(x, x, False, offsets, how.points, map_, own, square, points, each * own, plane)
+        enter(x, x, False, offsets, cut, map_, own, square, points, each * LANES, squares * LANES, plane)
 
 
 @compiled_part
 def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, square: Any, offsets: Any, spread: Any,
              further: int, tallies: Any, tallied: bool, cut: Grid, how: Sums) -> None:  # fmt: skip
-    """Their gradients of the kernels from `kernel` on, `wide`, to the points; and each row's sums, if they are
-    `tallied`."""
-    for each in range(here * cut.columns):
+    """Their gradients of the kernels from `kernel` on, `wide`, to the points: [points, wide / several, squares,
+    several]; and each row's sums, if they are `tallied`."""
+    squares = here * cut.columns
+    for each in range(squares):
         row, column = divmod(each, cut.columns)
         line = begin + row
         image, row = divmod(line, cut.rows)
@@ -140,27 +142,32 @@ def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, 
             if tallied:
                 at = line * cut.places.number + kernel + i
                 put(tallies, at, None, take(tallies, at) + total)
-            gradients(how.points, square, 0, LANES, spread, each * wide + i, further)
+            block, within = divmod(i, how.several)
+            to = (block * squares + each) * how.several + within
+            gradients(cut.size, g, square, 0, LANES, spread, to, further)
 
 
 @compiled_part
 def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int, squares: int, sums: Any, group: int,
          map_: int, kernel: int, how: Sums) -> None:  # fmt: skip
-    """At each point, the sums of some maps and kernels grow by what these squares add."""
+    """At each point, the sums of some maps and kernels grow by what these squares add. What is multiplied together lies
+    together: a processor fetches ahead what comes in a row."""
     for point in range(how.points):
         for i in range(0, wide, how.several):
             for j in range(0, own, MAPS):
                 to = ((group * how.points + point) * how.maps + map_ + j) * how.kernels + kernel + i
-                at, first = point * plane + j, point * further + i
-                products_of(how.several, points, at, 1, own, spread, first, wide, squares, sums, to, how.kernels, True)
+                block, within = divmod(j, LANES)
+                at, begin = point * plane + block * squares * LANES + within, point * further + i * squares
+                products_of(how.several, points, at, 1, LANES, spread, begin, how.several, squares, sums, to,
+                            how.kernels, True)  # fmt: skip
 
 
 @compiled
-def _from_points(first: int, last: int, sums: Any, found: Any, groups: int, points: int, maps: int,
+def _from_points(first: int, last: int, sums: Any, found: Any, size: int, groups: int, points: int, maps: int,
                  kernels: int) -> None:  # fmt: skip
     """The groups' maps from `first` to `last`, from the points."""
     for each in range(first, last):
         group, map_ = divmod(each, maps)
         for kernel in range(0, kernels, LANES):
             at, to = (group * points * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
-            weights_there(points, sums, at, maps * kernels, found, to, maps * groups * kernels)
+            weights_there(size, found, sums, at, maps * kernels, found, to, maps * groups * kernels)
