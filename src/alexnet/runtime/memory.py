@@ -1,15 +1,11 @@
-"""How this process holds its memory. Only glibc has these switches, and large pages are Linux's."""
+"""How this process holds its memory. Only glibc has these switches."""
 
 import ctypes
-import mmap
 import platform
-
-AHEAD = 4 << 30  # bytes: more than a step of the paper's network holds
-LARGE_PAGE = 1 << 21
 
 
 def keep_memory() -> None:
-    """Let the C library keep freed memory instead of giving it back to the system each time, in large pages.
+    """Let the C library keep freed memory instead of giving it back to the system each time.
 
     Large arrays are otherwise mapped anew, and zeroed page by page, for every picture and every step.
     """
@@ -17,29 +13,12 @@ def keep_memory() -> None:
     if libc := _glibc():
         libc.mallopt(largest_mapping, 0)
         libc.mallopt(keep_at_top, -1)
-        _in_large_pages(libc)
 
 
 def give_back_memory() -> None:
     """Give the system back what is free now, where much of it is not needed again."""
     if libc := _glibc():
         libc.malloc_trim(0)
-        _in_large_pages(libc)
-
-
-def _in_large_pages(libc: ctypes.CDLL) -> None:
-    """Have the heap's next bytes, so many as are asked for here, come 2 MB at a time where the system does that for
-    who asks. Nothing is taken before it is written to, and where there is not so much to be had all stays as it is.
-
-    A kernel that goes to its points writes to some hundred places by turns: more small pages than a processor knows.
-    """
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if begin := libc.malloc(AHEAD):
-        whole = -(-begin // LARGE_PAGE) * LARGE_PAGE
-        libc.madvise(whole, AHEAD - LARGE_PAGE, mmap.MADV_HUGEPAGE)
-        libc.free(begin)
 
 
 def _glibc() -> ctypes.CDLL | None:
