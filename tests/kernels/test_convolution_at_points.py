@@ -197,8 +197,8 @@ def test_bf16_is_widened_and_rounded_once(case):
     [
         (False, 128, 27, 5, True),
         (False, 128, 13, 3, True),
-        (False, 32, 13, 3, True),
-        (False, 31, 13, 3, False),
+        (False, 16, 13, 3, True),
+        (False, 15, 13, 3, False),
         (False, 128, 11, 3, False),
         (True, 128, 27, 5, False),
     ],
@@ -212,8 +212,8 @@ def test_in_bf16_points_are_for_full_squares_of_many_images_where_there_are_no_t
     monkeypatch.setattr(convolution_on_tiles, "fits", lambda *_: False)
     monkeypatch.setattr(module, "StrideOne", type("Seen", (), {"apply": lambda *of: calls.append(of[0])}))
     monkeypatch.setattr(F, "conv2d", lambda *_, **__: None)
-    x, weight = torch.zeros(images, 192, side, side), torch.zeros(256, 96, size, size)
-    given = [each.bfloat16() for each in (x, weight, torch.zeros(256))]
+    x, weight = torch.zeros(images, 384, side, side), torch.zeros(384, 192, size, size)
+    given = [each.bfloat16() for each in (x, weight, torch.zeros(384))]
     convolution(*given, stride=1, pad=(size // 2, size // 2), groups=2)
     assert calls == [convolution_at_points] * worth
 

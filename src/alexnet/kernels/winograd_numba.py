@@ -23,7 +23,7 @@ from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 SIZES = 3, 5  # of kernels
 MOST = IN_BF16[5].side ** 2  # points
 SEVERAL = 8  # images, at least
-MANY = 128  # squares, in bf16
+MANY = 64  # squares, in bf16
 ENOUGH = 24  # maps, and kernels for each of them
 PRODUCTS = 2 * 10**8  # of a group; fewer are PyTorch's
 # How many vectors of sums a processor's registers hold, for so many squares.
