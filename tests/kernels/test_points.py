@@ -5,9 +5,13 @@ import pytest
 import torch
 
 from alexnet.kernels import points
+from alexnet.kernels.compiled import compiled
 from alexnet.kernels.squares_numba import squares_of, where_it_is
 
-where = getattr(where_it_is, "py_func", where_it_is)  # not compiled
+
+@compiled
+def where(offsets, side, maps, cut, which):
+    return where_it_is(offsets, side, maps, cut, which)
 
 
 @pytest.mark.parametrize("those", [*points.IN_FLOAT32.values(), *points.IN_BF16.values()])
@@ -31,10 +35,12 @@ def test_squares_have_each_result_once_and_around_it_what_the_kernel_sees(height
     maps, kernels, image = 16, 32, 2
     cut, found = squares_of(torch.empty(image + 1, maps, height, width, dtype=kind), kernels, size, pad), []
     rows, columns = (side + 2 * pad - size + 1 for side in (height, width))
-    for square in np.ndindex(cut.rows, cut.columns):
+    for which in range(image * cut.rows * cut.columns, (image + 1) * cut.rows * cut.columns):
         pixels, places = (np.empty((side, side), np.int64) for side in (cut.side, cut.results))
         for offsets, of in ((pixels, cut.pixels), (places, cut.places)):
-            where(offsets.reshape(-1), len(offsets), cut.results, of, image, *square)
+            ahead, following = where(offsets.reshape(-1), len(offsets), of, cut, which), offsets.copy()
+            where(following.reshape(-1), len(offsets), of, cut, which + 1)
+            assert (following - offsets == ahead)[(following >= 0) & (offsets >= 0)].all()
         for i, j in zip(*np.nonzero(places >= 0), strict=True):
             row, column = divmod(places[i, j] // kernels - image * rows * columns, columns)
             seen = np.add.outer(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alexnet.kernels.compiled import compiled_part
 from alexnet.kernels.lanes_numba import LANES, every, where
-from alexnet.kernels.memory_numba import put, take
+from alexnet.kernels.memory_numba import put, soon_read, take
 from alexnet.kernels.points import IN_BF16, IN_FLOAT32
 
 
@@ -53,29 +53,44 @@ def squares_of(x: Tensor, kernels: int, size: int, pad: int) -> Grid:
 
 
 @compiled_part
-def where_it_is(offsets: Any, side: int, by: int, maps: Maps, image: int, row: int, column: int) -> None:
-    """Of an image's square at `row` and `column`, each `by` from the next: where in [N, H, W, C] its side * side pixels
-    or results begin; -1: nowhere."""
+def where_it_is(offsets: Any, side: int, maps: Maps, cut: Grid, which: int) -> Any:
+    """Of one of all images' squares: where in [N, H, W, C] its side * side pixels or results begin; -1: nowhere. And
+    how far behind these the next square's begin."""
+    image, line_of_it, pixel_of_it = _corner(cut, which)
     for i in range(side):
-        line = row * by + i - maps.before
+        line = line_of_it + i - maps.before
         for j in range(side):
-            pixel = column * by + j - maps.before
+            pixel = pixel_of_it + j - maps.before
             there = 0 <= line < maps.height and 0 <= pixel < maps.width
             offsets[i * side + j] = ((image * maps.height + line) * maps.width + pixel) * maps.number if there else -1
+    following, line, pixel = _corner(cut, which + 1)
+    lines = (following - image) * maps.height + line - line_of_it
+    return (lines * maps.width + pixel - pixel_of_it) * maps.number
 
 
 @compiled_part
-def gather(x: Any, above: Any, masked: bool, offsets: Any, count: int, first: int, square: Any) -> Any:
+def _corner(cut: Grid, which: int) -> Any:
+    """A square's image, and the line and the pixel where it begins."""
+    image, square = divmod(which, cut.rows * cut.columns)
+    row, column = divmod(square, cut.columns)
+    return image, row * cut.results, column * cut.results
+
+
+@compiled_part
+def gather(x: Any, above: Any, masked: bool, offsets: Any, count: int, first: int, ahead: int, square: Any) -> Any:
     """Sixteen maps of `count` pixels, zeros where there are none, and those of the `masked` where `above` is at or
-    below 0; and their sum."""
+    below 0; and their sum. What is so far ahead is called into the cache."""
     zero = every(np.float32(0))
     total = zero
     for i in range(count):
         own = zero
         if offsets[i] >= 0:
-            own = take(x, offsets[i] + first)
+            at = offsets[i] + first
+            soon_read(x, at + ahead)
+            own = take(x, at)
             if masked:
-                own = where(take(above, offsets[i] + first) <= zero, zero, own)
+                soon_read(above, at + ahead)
+                own = where(take(above, at) <= zero, zero, own)
         total = total + own
         put(square, i * LANES, None, own)
     return total

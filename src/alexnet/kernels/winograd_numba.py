@@ -14,7 +14,7 @@ from torch import Tensor
 from alexnet.kernels.compiled import compiled, compiled_part, processor_has
 from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES, every, where
-from alexnet.kernels.memory_numba import bare, lines, put, take
+from alexnet.kernels.memory_numba import bare, lines, put, soon_written, take
 from alexnet.kernels.points import IN_BF16, IN_FLOAT32, Points, kernel_at_points, pixels_at_points, results_at_points
 from alexnet.kernels.products_numba import block_of_sums
 from alexnet.kernels.separable_numba import Matrix, separable
@@ -190,35 +190,32 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
              square: Any, offsets: Any, all_squares: int, cut: Grid, how: Filtering) -> None:  # fmt: skip
     """All images' squares, so many at a time as are multiplied together (`ROWS`), from the `first` of these to the
     `last`."""
-    groups, maps, several, of_an_image = how.groups, how.maps, how.several, cut.rows * cut.columns
+    groups, maps, several = how.groups, how.maps, how.several
     end = min(last * ROWS, all_squares)
     for begin in range(first * ROWS, end, how.together):
         squares = min(how.together, end - begin)
         for group in range(groups):
             for each in range(squares):
-                image, square_of_it = divmod(begin + each, of_an_image)
-                row, column = divmod(square_of_it, cut.columns)
-                where_it_is(offsets, cut.side, cut.results, cut.pixels, image, row, column)
-                enter(x, above, how.masked, offsets, cut, group * maps, maps, square, points, each * maps, LANES,
+                ahead = where_it_is(offsets, cut.side, cut.pixels, cut, begin + each)
+                enter(x, above, how.masked, offsets, cut, group * maps, maps, ahead, square, points, each * maps, LANES,
                       how.plane)  # fmt: skip
             for block in range(group * how.blocks, (group + 1) * how.blocks):
                 _multiply(points, factors, block, sums, squares, how)
                 for each in range(squares):
-                    image, square_of_it = divmod(begin + each, of_an_image)
-                    row, column = divmod(square_of_it, cut.columns)
-                    where_it_is(offsets, cut.results, cut.results, cut.places, image, row, column)
+                    ahead = where_it_is(offsets, cut.results, cut.places, cut, begin + each)
                     for kernel in range(0, several, LANES):
                         results(cut.size, y, sums, each * several + kernel, how.further, square, 0, LANES)
-                        _leave(square, offsets, cut.results**2, bias, block * several + kernel, y, how.rectified)
+                        _leave(square, offsets, cut.results**2, ahead, bias, block * several + kernel, y,
+                               how.rectified)  # fmt: skip
 
 
 @compiled_part
-def enter(x: Any, above: Any, masked: bool, offsets: Any, cut: Grid, map_: int, maps: int, square: Any, points: Any,
-          to: int, apart: int, plane: int) -> None:  # fmt: skip
+def enter(x: Any, above: Any, masked: bool, offsets: Any, cut: Grid, map_: int, maps: int, ahead: int, square: Any,
+          points: Any, to: int, apart: int, plane: int) -> None:  # fmt: skip
     """A square's maps from `map_` on, as many as `maps`, to its points, each sixteen of them `apart` from the last:
     `gather` says which pixels."""
     for i in range(maps // LANES):
-        gather(x, above, masked, offsets, cut.side**2, map_ + i * LANES, square)
+        gather(x, above, masked, offsets, cut.side**2, map_ + i * LANES, ahead, square)
         pixels(cut.size, x, square, 0, LANES, points, to + i * apart, plane)
 
 
@@ -234,11 +231,13 @@ def _multiply(points: Any, factors: Any, block: int, sums: Any, squares: int, ho
 
 
 @compiled_part
-def _leave(square: Any, offsets: Any, count: int, bias: Any, kernel: int, y: Any, rectified: bool) -> None:
-    """A square's results, `count`, for sixteen kernels, where they have a place."""
+def _leave(square: Any, offsets: Any, count: int, ahead: int, bias: Any, kernel: int, y: Any,
+           rectified: bool) -> None:  # fmt: skip
+    """A square's results, `count`, for sixteen kernels, where they have a place. What is so far ahead will be next."""
     zero, own = every(np.float32(0)), take(bias, kernel)
     for i in range(count):
         if offsets[i] >= 0:
+            soon_written(y, offsets[i] + kernel + ahead)
             found = take(square, i * LANES) + own
             if rectified:
                 found = where(found < zero, zero, found)

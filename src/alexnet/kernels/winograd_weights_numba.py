@@ -14,7 +14,7 @@ from torch import Tensor
 from alexnet.kernels.compiled import compiled, compiled_part
 from alexnet.kernels.cores import Scratch, on_all_cores
 from alexnet.kernels.lanes_numba import LANES
-from alexnet.kernels.memory_numba import bare, lines, put, take
+from alexnet.kernels.memory_numba import bare, lines, put, soon_written, take
 from alexnet.kernels.points import kernel_at_points, results_at_points
 from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 from alexnet.kernels.winograd_numba import MOST, WIDTHS, enter, for_each_size, of_each_width, vectors_of
@@ -120,10 +120,8 @@ def _enter_x(x: Any, map_: int, own: int, begin: int, here: int, square: Any, of
     """Some rows of squares, of their maps from `map_` on `own`, to the points: [points, maps / 16, squares, 16]."""
     squares = here * cut.columns
     for each in range(squares):
-        row, column = divmod(each, cut.columns)
-        image, row = divmod(begin + row, cut.rows)
-        where_it_is(offsets, cut.side, cut.results, cut.pixels, image, row, column)
-        enter(x, x, False, offsets, cut, map_, own, square, points, each * LANES, squares * LANES, plane)
+        ahead = where_it_is(offsets, cut.side, cut.pixels, cut, begin * cut.columns + each)
+        enter(x, x, False, offsets, cut, map_, own, ahead, square, points, each * LANES, squares * LANES, plane)
 
 
 @compiled_part
@@ -133,14 +131,11 @@ def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, 
     several]; and each row's sums, if they are `tallied`."""
     squares = here * cut.columns
     for each in range(squares):
-        row, column = divmod(each, cut.columns)
-        line = begin + row
-        image, row = divmod(line, cut.rows)
-        where_it_is(offsets, cut.results, cut.results, cut.places, image, row, column)
+        ahead = where_it_is(offsets, cut.results, cut.places, cut, begin * cut.columns + each)
         for i in range(0, wide, LANES):
-            total = gather(g, above, how.masked, offsets, cut.results**2, kernel + i, square)
+            total = gather(g, above, how.masked, offsets, cut.results**2, kernel + i, ahead, square)
             if tallied:
-                at = line * cut.places.number + kernel + i
+                at = (begin + each // cut.columns) * cut.places.number + kernel + i
                 put(tallies, at, None, take(tallies, at) + total)
             block, within = divmod(i, how.several)
             to = (block * squares + each) * how.several + within
@@ -158,6 +153,9 @@ def _sum(points: Any, plane: int, own: int, spread: Any, further: int, wide: int
                 to = ((group * how.points + point) * how.maps + map_ + j) * how.kernels + kernel + i
                 block, within = divmod(j, LANES)
                 at, begin = point * plane + block * squares * LANES + within, point * further + i * squares
+                for line in range(to, to + MAPS * how.kernels, how.kernels):
+                    for vector in range(line, line + how.several, LANES):
+                        soon_written(sums, vector)
                 products_of(how.several, points, at, 1, LANES, spread, begin, how.several, squares, sums, to,
                             how.kernels, True)  # fmt: skip
 
