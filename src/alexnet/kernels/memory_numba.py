@@ -199,17 +199,21 @@ def behind(_: Any, ragged: Any, i: Any) -> Any:
     return types.intp(types.intp, types.intp), lambda context, builder, signature, given: builder.sub(*given)
 
 
+def call_in(builder: Any, numbers: Any, index: Any, written: bool) -> None:
+    """That number's line into the cache, to be read or to be written."""
+    place = builder.bitcast(builder.gep(numbers, [index]), ir.IntType(8).as_pointer())
+    kind = ir.FunctionType(ir.VoidType(), [place.type, INT, INT, INT])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+    near, data_not_code = INT(2), INT(1)
+    builder.call(prefetch, [place, INT(int(written)), near, data_not_code])
+
+
 def _soon(written: bool) -> Any:
     """`(array, index)`: ask for that number's line of the cache and go on without waiting; it may lie beyond."""
 
     def typed(_: Any, array: Any, index: Any) -> Any:
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            place = sixteen_at(builder, numbers_of(context, builder, signature.args[0], given[0]), given[1])
-            place = builder.bitcast(place, ir.IntType(8).as_pointer())
-            kind = ir.FunctionType(ir.VoidType(), [place.type, INT, INT, INT])
-            prefetch = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
-            near, data_not_code = INT(2), INT(1)
-            builder.call(prefetch, [place, INT(int(written)), near, data_not_code])
+            call_in(builder, numbers_of(context, builder, signature.args[0], given[0]), given[1], written)
             return context.get_dummy_value()
 
         return types.void(array, types.intp), written_out

@@ -1,10 +1,11 @@
 """A small square of sixteen-lane numbers, multiplied from both sides by a matrix that stands in the code.
 
-`separable(matrix, other)` is what compiled code calls: `(like, x, at, between, into, to, apart)` takes the n x n
+`separable(matrix, other)` is what compiled code calls: `(like, x, at, between, into, to, apart, ahead)` takes the n x n
 vectors x[at + i * between] of a square in the order of its lines, and puts the m x m of matrix @ square @ matrix^T at
 into[to + i * apart], which may not overlap; the other matrix, where `like` is an array of bf16. Zeros and ones in the
-matrix cost nothing; no line of it is all zeros. It computes in float32; what it takes and puts may be bf16. Indexes are
-not looked at.
+matrix cost nothing; no line of it is all zeros. It computes in float32; what it takes and puts may be bf16. On the side
+that has more vectors, and has them far apart, what is so far `ahead` is called into the cache. Indexes are not looked
+at.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from alexnet.kernels.compiled import AVAILABLE, in_llvm
 from alexnet.kernels.lanes_numba import LANES, ONCE
-from alexnet.kernels.memory_numba import bytes_of, narrowed, numbers_of, sixteen_at, widened
+from alexnet.kernels.memory_numba import bytes_of, call_in, narrowed, numbers_of, sixteen_at, widened
 
 if AVAILABLE:
     from llvmlite import ir
@@ -31,21 +32,25 @@ Matrix = NDArray[np.float64]
 def separable(in_float32: Matrix, in_bf16: Matrix) -> Any:
     """The multiplication by float[m, n], for compiled code: of all columns, then of all lines of what comes of it."""
 
-    def typed(_: Any, like: Any, x: Any, at: Any, between: Any, into: Any, to: Any, apart: Any) -> Any:
+    def typed(_: Any, like: Any, x: Any, at: Any, between: Any, into: Any, to: Any, apart: Any, ahead: Any) -> Any:
         matrix = in_bf16 if like.dtype == types.uint16 else in_float32
         lines, side = matrix.shape
 
         def written_out(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            def place(array: int, index: Any) -> Any:
+            def place(array: int, index: Any, written: bool) -> Any:
                 data, first, by = given[array : array + 3]
                 numbers = numbers_of(context, builder, signature.args[array], data)
-                return sixteen_at(builder, numbers, builder.add(first, builder.mul(by, index)))
+                number = builder.add(first, builder.mul(by, index))
+                if written == (lines >= side):
+                    call_in(builder, numbers, builder.add(number, given[7]), written)
+                return sixteen_at(builder, numbers, number)
 
             def taken(index: Any) -> Any:
-                return widened(builder, str(x.dtype), builder.load(place(1, index), align=bytes_of(x)))
+                return widened(builder, str(x.dtype), builder.load(place(1, index, False), align=bytes_of(x)))
 
             def left(value: Any, index: Any) -> None:
-                builder.store(narrowed(builder, str(into.dtype), value), place(4, index), align=bytes_of(into))
+                numbers = narrowed(builder, str(into.dtype), value)
+                builder.store(numbers, place(4, index, True), align=bytes_of(into))
 
             halfway = cgutils.alloca_once(builder, VECTOR, lines * side)
             with cgutils.for_range(builder, WORD(side)) as column:
@@ -61,7 +66,7 @@ def separable(in_float32: Matrix, in_bf16: Matrix) -> Any:
             return context.get_dummy_value()
 
         number = types.intp
-        return types.void(like, x, number, number, into, number, number), written_out
+        return types.void(like, x, number, number, into, number, number, number), written_out
 
     return in_llvm(typed)
 

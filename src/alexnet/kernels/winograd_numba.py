@@ -37,11 +37,12 @@ def for_each_size(matrix: Callable[[Points], Matrix]) -> Any:
     three, five = (separable(matrix(IN_FLOAT32[size]), matrix(IN_BF16[size])) for size in SIZES)
 
     @compiled_part
-    def by_size(size: int, like: Any, x: Any, at: int, between: int, into: Any, to: int, apart: int) -> None:
+    def by_size(size: int, like: Any, x: Any, at: int, between: int, into: Any, to: int, apart: int,
+                ahead: int) -> None:  # fmt: skip
         if size == SIZES[0]:
-            three(like, x, at, between, into, to, apart)
+            three(like, x, at, between, into, to, apart, ahead)
         else:
-            five(like, x, at, between, into, to, apart)
+            five(like, x, at, between, into, to, apart, ahead)
 
     return by_size
 
@@ -163,7 +164,7 @@ def _kernels(first: int, last: int, weight: Any, result: Any, size: int, kernels
         for kernel in range(0, kernels, LANES):
             block, own = divmod(kernel, several)
             at, to = map_ * kernels + kernel, (block * points * maps + map_) * several + own
-            kernel_there(size, weight, weight, at, maps * kernels, result, to, maps * several)
+            kernel_there(size, weight, weight, at, maps * kernels, result, to, maps * several, LANES)
 
 
 def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, cut: Grid, groups: int,
@@ -204,7 +205,7 @@ def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any,
                 for each in range(squares):
                     ahead = where_it_is(offsets, cut.results, cut.places, cut, begin + each)
                     for kernel in range(0, several, LANES):
-                        results(cut.size, y, sums, each * several + kernel, how.further, square, 0, LANES)
+                        results(cut.size, y, sums, each * several + kernel, how.further, square, 0, LANES, LANES)
                         _leave(square, offsets, cut.results**2, ahead, bias, block * several + kernel, y,
                                how.rectified)  # fmt: skip
 
@@ -216,7 +217,7 @@ def enter(x: Any, above: Any, masked: bool, offsets: Any, cut: Grid, map_: int, 
     `gather` says which pixels."""
     for i in range(maps // LANES):
         gather(x, above, masked, offsets, cut.side**2, map_ + i * LANES, ahead, square)
-        pixels(cut.size, x, square, 0, LANES, points, to + i * apart, plane)
+        pixels(cut.size, x, square, 0, LANES, points, to + i * apart, plane, apart)
 
 
 @compiled_part

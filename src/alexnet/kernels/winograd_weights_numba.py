@@ -139,7 +139,7 @@ def _enter_g(g: Any, above: Any, kernel: int, wide: int, begin: int, here: int, 
                 put(tallies, at, None, take(tallies, at) + total)
             block, within = divmod(i, how.several)
             to = (block * squares + each) * how.several + within
-            gradients(cut.size, g, square, 0, LANES, spread, to, further)
+            gradients(cut.size, g, square, 0, LANES, spread, to, further, LANES)
 
 
 @compiled_part
@@ -168,4 +168,4 @@ def _from_points(first: int, last: int, sums: Any, found: Any, size: int, groups
         group, map_ = divmod(each, maps)
         for kernel in range(0, kernels, LANES):
             at, to = (group * points * maps + map_) * kernels + kernel, (map_ * groups + group) * kernels + kernel
-            weights_there(size, found, sums, at, maps * kernels, found, to, maps * groups * kernels)
+            weights_there(size, found, sums, at, maps * kernels, found, to, maps * groups * kernels, LANES)
