@@ -61,6 +61,20 @@ def following(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def products(name: str) -> str:
+    """Convolutions and fully connected layers of one machine: milliseconds, and PyTorch's best layout."""
+    lines = ["| | ours | PyTorch's | times PyTorch's |", "|---" * 4 + "|"]
+    for layer, of in record(name).items():
+        if not isinstance(of, dict) or "ours forward" not in of:
+            continue
+        stock = min((side for side in of if side.endswith(" both") and side != "ours both"), key=of.__getitem__)
+        forward, both = of["ours forward"], of["ours both"]
+        other, whole = of[stock.replace(" both", " forward")], of[stock]
+        cells = f"{forward:.1f} + {both - forward:.1f} | {other:.1f} + {whole - other:.1f} | {whole / both:.2f}"
+        lines.append(f"| {layer} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
 def end_to_end() -> str:
     """What pictures cost a training step."""
     one = record("end-to-end")
@@ -115,7 +129,8 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "steps": lambda: steps("-zen4"),
         "end to end": end_to_end,
         "steps with AMX": lambda: steps(""),
-        "following": lambda: following("following-zen4"),
+        "products": lambda: products("layers-zen4"),
+        "following": lambda: following("layers-zen4"),
         "following with AMX": lambda: following("layers"),
     },
 }

@@ -175,10 +175,10 @@ def test_maps_that_make_no_whole_vectors_have_pytorchs_gradient_for_what_went_in
     assert_near(own, exact, BOUND)
 
 
-@pytest.mark.parametrize("case", ["conv1 over blocks", "conv2", "conv3", "conv3 of the paper"])
+@pytest.mark.parametrize("case", CASES)
 def test_bf16_is_widened_and_rounded_once(case):
-    """Without tiles it, too, comes here. The arithmetic is not seen beside the rounding of what comes of it."""
-    *_, pad, groups = CASES[case]
+    """Without tiles it, too, comes here. Few results are not next to exact ones: the arithmetic is hardly seen."""
+    *_, size, pad, groups = CASES[case]
     given = [each.bfloat16() for each in given_for(CASES[case])]
     own = with_gradients(lambda *of: at_points(*of, pad, groups, True), given, torch.bfloat16)
 
@@ -189,7 +189,8 @@ def test_bf16_is_widened_and_rounded_once(case):
     assert all(each.dtype == torch.bfloat16 for each in own)
     assert_near(own, exact, 2**-8)
     for one, other in zip(own, exact, strict=True):
-        assert (one - other).abs().mean() < 1.005 * (other.bfloat16() - other).abs().mean()
+        off = (one != other.bfloat16()) & (other != 0)
+        assert off.double().mean() < (0.015 if size == 3 else 0.045)
 
 
 @pytest.mark.parametrize(

@@ -27,15 +27,17 @@ class Form(NamedTuple):
 
 TILES = Form(convolution_on_tiles, torch.bfloat16, 2**-7, 2**-5, slice(2))
 POINTS = Form(convolution_at_points, torch.float32, 3e-6, 2e-5, slice(4))
+HALF_POINTS = Form(convolution_at_points, torch.bfloat16, 2**-7, 2**-5, slice(4))
 CASES = {  # images, maps, kernels, height, width, size, pad, groups
     "conv2": (4, 96, 128, 5, 27, 5, 2, 2),
     "conv3": (6, 64, 96, 13, 13, 3, 1, 1),
     "three groups": (8, 96, 96, 5, 4, 3, 1, 3),
     "more images than tiles are laid out for at a time": (17, 32, 32, 3, 4, 3, 1, 1),
+    "more squares than are at the points at a time": (130, 16, 32, 3, 4, 3, 1, 1),
 }
 
 
-@pytest.fixture(params=[TILES, POINTS], ids=["tiles", "points"])
+@pytest.fixture(params=[TILES, POINTS, HALF_POINTS], ids=["tiles", "points", "points in bf16"])
 def form(request, monkeypatch):
     """Where it can be computed, and whatever it is worth."""
     if request.param is TILES and not there_are_tiles():

@@ -2,9 +2,11 @@
 
 In float32 results and gradients are some 2e-6 to 3.5e-6 of their size from exact ones, the more the more maps there
 are (as many as the paper's layers have), where direct sums are at 0.5e-6; the tests' bounds are 3e-6 for 3 x 3 kernels
-(4e-6 over hundreds of maps), 1e-5 for 5 x 5 and 1e-6. In bf16, whose rounding moves them by 1e-3 in the mean, squares
-are larger, and what is rounded is 1e-5 from exact, for 5 x 5 kernels 2e-5. (What is not finite makes NaN of all results
-of its square, six places further than kernels reach, at most.)
+(4e-6 over hundreds of maps), 1e-5 for 5 x 5 and 1e-6. In bf16, whose rounding moves what goes in and what comes of it
+by 1.4e-3, squares are larger, and what is rounded is 7e-6 to 2e-5 from exact, for 5 x 5 kernels 4e-5 to 7e-5 and 1e-4
+over hundreds of maps. That is of the largest numbers in a square: what is a thousand times smaller than its neighbours
+may be wrong by more than a rounding of its own. (What is not finite makes nothing finite of its square's results, six
+places further than kernels reach, at most; so do numbers above 1e33.)
 """
 
 from torch import Tensor

@@ -42,7 +42,8 @@ def _in_pairs(*points: float) -> tuple[float, ...]:
 # By the kernels' size. In float32 five results fill what the networks have, 13 and 55 places, better than four; with
 # six for 5 x 5 kernels they would be further from exact ones.
 IN_FLOAT32 = {3: Points(3, 5, _in_pairs(0.25, 0.875, 1.75)), 5: Points(5, 4, (0.0, *_in_pairs(0.5, 1.0, 2.0)))}
-# Two and four sevens are 13 and 27. What comes of bf16 is rounded to eight bits: that these are right to 15 is enough.
+# Two and four sevens cover 13 and 27. What goes in is right to eight bits, and what comes of it is rounded to them:
+# beside that it is not seen that these are right to 16, and for 5 x 5 kernels to 14.
 IN_BF16 = {
     3: Points(3, 7, _in_pairs(0.25, 0.625, 1.125, 2.125)),
     5: Points(5, 7, _in_pairs(0.25, 0.5, 0.875, 1.375, 2.75)),

@@ -3,9 +3,9 @@
 `separable(matrix, other)` is what compiled code calls: `(like, x, at, between, into, to, apart, ahead)` takes the n x n
 vectors x[at + i * between] of a square in the order of its lines, and puts the m x m of matrix @ square @ matrix^T at
 into[to + i * apart], which may not overlap; the other matrix, where `like` is an array of bf16. Zeros and ones in the
-matrix cost nothing; no line of it is all zeros. It computes in float32; what it takes and puts may be bf16. On the side
-that has more vectors, and has them far apart, what is so far `ahead` is called into the cache. Indexes are not looked
-at.
+matrix cost nothing; no line of it is all zeros. It computes in float32; what it takes and puts may be bf16. Where
+vectors are at the points, far apart, what is so far `ahead` is called into the cache: where they are put, unless they
+become fewer. Indexes are not looked at.
 """
 
 from collections.abc import Callable

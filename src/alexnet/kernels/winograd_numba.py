@@ -21,7 +21,7 @@ from alexnet.kernels.separable_numba import Matrix, separable
 from alexnet.kernels.squares_numba import Grid, gather, squares_of, where_it_is
 
 SIZES = 3, 5  # of kernels
-MOST = IN_BF16[5].side ** 2  # points
+MOST = max(points.side for points in (*IN_FLOAT32.values(), *IN_BF16.values())) ** 2
 SEVERAL = 8  # images, at least
 MANY = 64  # squares, in bf16
 ENOUGH = 24  # maps, and kernels for each of them
@@ -189,8 +189,7 @@ def _product(x: Tensor, y: Tensor | None, factors: Tensor, bias: Tensor, cut: Gr
 @compiled
 def _forward(first: int, last: int, x: Any, above: Any, factors: Any, bias: Any, y: Any, points: Any, sums: Any,
              square: Any, offsets: Any, all_squares: int, cut: Grid, how: Filtering) -> None:  # fmt: skip
-    """All images' squares, so many at a time as are multiplied together (`ROWS`), from the `first` of these to the
-    `last`."""
+    """All images' squares by `ROWS`, as they are multiplied, from the `first` of these to the `last`."""
     groups, maps, several = how.groups, how.maps, how.several
     end = min(last * ROWS, all_squares)
     for begin in range(first * ROWS, end, how.together):
