@@ -146,6 +146,17 @@ def test_points_are_for_what_is_worth_it(monkeypatch, shape, kernels, size, pad,
     assert calls == [1] * worth
 
 
+def test_squares_are_shared_out_to_all_threads_as_evenly_as_whole_blocks_allow(monkeypatch):
+    counted, rows = [], winograd_numba.ROWS
+    monkeypatch.setattr(winograd_numba, "on_all_cores", lambda kernel, count, *_: counted.append((kernel, count)))
+    weight, bias = torch.zeros(32, 16, 3, 3), torch.zeros(32)
+    for images in (1, 8, 29, 128):
+        winograd_numba.forward(torch.zeros(images, 16, 13, 13), weight, bias, 1, 1, False)
+        kernel, blocks = counted[-1]
+        assert kernel is winograd_numba._forward
+        assert blocks == -(-9 * images // rows)  # of which each thread has as many, but for one
+
+
 @pytest.mark.parametrize(("groups", "maps", "kernels"), [(1, 48, 96), (2, 192, 128), (3, 16, 32)])
 def test_sums_are_shared_out_to_all_threads(groups, maps, kernels):
     before = torch.get_num_threads()

@@ -58,7 +58,7 @@ def _sixteen(kind: Any, number: int) -> Any:
 
 
 def widened(builder: Any, stored: str, value: Any) -> Any:
-    """Sixteen numbers as they are `stored`, as they are computed with: both NumPy's names."""
+    """Sixteen numbers of the kind `stored` (NumPy's name), as the kind that is computed with (`WIDER`)."""
     if stored == "uint16":
         return builder.bitcast(builder.shl(builder.zext(value, INTS), _sixteen(INT, 16)), VECTOR)
     return builder.zext(value, INTS) if stored == "uint8" else value
