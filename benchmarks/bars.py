@@ -1,6 +1,6 @@
 """Every bar for speed and memory on two cores, or on a GPU where one is: measured, one after the other, and judged.
 
-    python benchmarks/bars.py [--into FOLDER] [--only following peak-memory ...] [--cifar FOLDER]
+    python benchmarks/bars.py [--into FOLDER] [--only layers peak-memory ...] [--cifar FOLDER]
 
 Forty minutes (on a GPU ten), in which nothing else may run. Each benchmark's JSON is kept in FOLDER (runs/bars) under
 the name of its record, and what is there already is not measured again: a run that is stopped goes on. Bars of a step
@@ -35,7 +35,7 @@ MEASURED = {
     "training-step-source-2012": ["training_step.py", "--lineage", "source-2012"],
     "training-step-paper-float32": ["training_step.py", "--products", "float32", "--without", "b2", "b1", "t"],
     "training-step-cifar-18pct": ["training_step.py", "--lineage", "cifar-18pct", "--without", "b2"],
-    "following": ["layers.py", "--only", "following"],
+    "layers": ["layers.py", "--only", "following"],
     "evaluation": ["evaluation.py"],
     "peak-memory": ["peak_memory.py"],
     "parallel": ["parallel.py", "--repeats", "9", "--layouts", "one", "towers", "data"],
@@ -124,10 +124,10 @@ BARS = [
     *of_a_step("source-2012"),
     Bar("paper in float32, times B0", "training-step-paper-float32", times("b0"), 2.4),
     Bar("cifar-18pct, times B0", "training-step-cifar-18pct", times("b0"), 2),
-    Bar("norm1 in float32, copies", "following", chain("norm1 alone", "float32 copy", "float32 both"), 2.5, True),
-    Bar("norm1 in float32, times stock", "following", chain("norm1 alone", "float32 both", "stock both"), 30),
+    Bar("norm1 in float32, copies", "layers", chain("norm1 alone", "float32 copy", "float32 both"), 2.5, True),
+    Bar("norm1 in float32, times stock", "layers", chain("norm1 alone", "float32 both", "stock both"), 30),
     *[
-        Bar(f"what follows conv1 in {kind}, times stock", "following",
+        Bar(f"what follows conv1 in {kind}, times stock", "layers",
             chain("relu1 + norm1 + pool1", f"{kind} both", "stock both"), 10)
         for kind in ("float32", "bfloat16")
     ],
@@ -181,7 +181,8 @@ def measure(name: str, words: list[str], into: Path) -> Record | None:
     """The record of that name, measured unless it is there; None where its benchmark failed, which has said why."""
     file = into / f"{name}.json"
     if file.exists():
-        print(f"{name}: there already, {file}", file=sys.stderr)
+        commit = json.loads(file.read_text()).get("commit")
+        print(f"{name}: there already, by the program of {commit}: {file}", file=sys.stderr)
     else:
         began = time.monotonic()
         command = [sys.executable, str(HERE / words[0]), *words[1:]]
