@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from math import sqrt
+from math import isnan, nan, sqrt
 from pathlib import Path
 from statistics import mean, variance
 from typing import Any, NamedTuple
@@ -66,10 +66,10 @@ class Bar(NamedTuple):
     most: bool = False
 
     def judged(self, record: Record | None) -> dict[str, Any]:
-        """What was seen, if there is a record, and whether it will do."""
-        if record is None:
+        """What was seen, if there is a record that has it, and whether it will do."""
+        seen = nan if record is None else self.figure(record)
+        if isnan(seen):
             return {"asked": self.asked, "seen": None, "met": False}
-        seen = self.figure(record)
         return {"asked": self.asked, "seen": seen, "met": seen <= self.asked if self.most else seen >= self.asked}
 
 
@@ -79,8 +79,9 @@ def times(*sides: str) -> Callable[[Record], float]:
 
 
 def chain(name: str, ours: str, stock: str) -> Callable[[Record], float]:
-    """How many times as long as ours the stock side takes, or ours as long as a copy."""
-    return lambda record: record[name][stock] / record[name][ours]
+    """How many times as long as ours the stock side takes, or ours as long as a copy; not a number where there is
+    neither: a processor without units for bf16 is not measured in it."""
+    return lambda record: record[name].get(stock, nan) / record[name].get(ours, nan)
 
 
 def of_a_step(lineage: str) -> list[Bar]:
@@ -216,7 +217,7 @@ def main() -> None:
         for bar in (bar for bar in bars if bar.record == name):
             one = found[bar.what] = bar.judged(record)
             sign, verdict = "at most" if bar.most else "at least", "met" if one["met"] else "NOT MET"
-            seen = f"{one['seen']:9.3f}" if record else " not seen"
+            seen = " not seen" if one["seen"] is None else f"{one['seen']:9.3f}"
             print(f"{bar.what:48} {seen}   {sign} {bar.asked:<5g} {verdict}", flush=True)
     missed = [what for what, one in found.items() if not one["met"]]
     print(f"{len(found) - len(missed)} of {len(found)} bars met" + "".join(f"; not: {what}" for what in missed))

@@ -36,6 +36,8 @@ def steps(ending: str) -> str:
         ("paper", "`paper`"), ("source-2012", "`source-2012`"), ("cifar-18pct", "`cifar-18pct`"),
         ("paper-float32", "`paper`, `--products float32`"),
     ):  # fmt: skip
+        if not (HERE / "records" / f"training-step-{lineage}{ending}.json").exists():
+            continue  # without units for bf16 the third is the first
         one = record(f"training-step-{lineage}{ending}")
         spread = {side: " to ".join(map(pace, each)) for side, each in one["spread"].items()}
         cells = [f"{pace(one[side])} ({spread[side]})" if side in one else "-" for side in ("ours", *SIDES)]
@@ -52,7 +54,7 @@ def following(name: str) -> str:
         if not isinstance(of, dict) or "stock forward" not in of:
             continue
         stock = f"{of['stock forward']:.0f} + {of['stock both'] - of['stock forward']:.0f}"
-        for kind in ("float32", "bfloat16"):
+        for kind in (kind for kind in ("float32", "bfloat16") if f"{kind} both" in of):
             forward, both, copy = (of[f"{kind} {what}"] for what in ("forward", "both", "copy"))
             lines.append(
                 f"| {chain}, {kind} | {forward:.1f} + {both - forward:.1f} | {stock} | {of['stock both'] / both:.1f} "
@@ -87,8 +89,9 @@ def end_to_end() -> str:
 
 def speed() -> str:
     """The README's: PyTorch's way, ours, and how many times."""
-    zen4, amx, gpu = (record(name) for name in (
-        "training-step-paper-zen4", "training-step-paper", "h200-training-step-paper-1024"))  # fmt: skip
+    zen4, zen3, amx, gpu = (record(name) for name in (
+        "training-step-paper-zen4", "training-step-paper-zen3", "training-step-paper", "h200-training-step-paper-1024",
+    ))  # fmt: skip
     narrow, memory, views = (record(f"{name}-zen4") for name in (
         "training-step-paper-float32", "peak-memory", "evaluation"))  # fmt: skip
     read = record("input-pipeline")
@@ -116,6 +119,7 @@ def speed() -> str:
         ("preparing photographs, images a second",
          f"{read['plain']:,.0f} (a loop with Pillow) | {read['prepare']:,.0f} | {against(read, 'prepare', 'plain')} "
          "times"),
+        ("a training step on cores with AVX2 alone (Zen 3), in float32", of_a_step(zen3)),
         ("a training step on cores with AMX (November 27; not seen since)", of_a_step(amx)),
         ("the step on an H200, batches of 1024 (November 26; not seen since)",
          f"{gpu['b1']:,.0f} tuned | {gpu['ours']:,.0f} | {against(gpu, 'ours', 'b1')} times"),
@@ -129,9 +133,12 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "steps": lambda: steps("-zen4"),
         "end to end": end_to_end,
         "steps with AMX": lambda: steps(""),
+        "steps with AVX2": lambda: steps("-zen3"),
         "products": lambda: products("layers-zen4"),
+        "products with AVX2": lambda: products("layers-zen3"),
         "following": lambda: following("layers-zen4"),
         "following with AMX": lambda: following("layers"),
+        "following with AVX2": lambda: following("layers-zen3"),
     },
 }
 

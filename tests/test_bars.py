@@ -33,6 +33,13 @@ def test_it_is_met_at_least_or_at_most(seen, most, met):
     assert bar.judged({"it": seen})["met"] == met and not bar.judged(None)["met"]
 
 
+def test_a_processor_that_was_not_measured_in_bf16_has_not_met_its_bars():
+    record = json.loads((RECORDS / "layers-zen3.json").read_text())
+    judged = {bar.what: bar.judged(record) for bar in BARS if bar.record == "layers"}
+    unseen = {what: one["met"] for what, one in judged.items() if one["seen"] is None}
+    assert unseen == {"what follows conv1 in bfloat16, times stock": False}
+
+
 def test_what_is_measured_is_asked_for_and_its_benchmark_is_there():
     for bars, measured in ((BARS, MEASURED), (BARS_ON_GPU, MEASURED_ON_GPU)):
         assert len({bar.what for bar in bars}) == len(bars)
