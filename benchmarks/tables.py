@@ -37,7 +37,7 @@ def steps(ending: str) -> str:
         ("paper-float32", "`paper`, `--products float32`"),
     ):  # fmt: skip
         if not (HERE / "records" / f"training-step-{lineage}{ending}.json").exists():
-            continue  # without units for bf16 the third is the first
+            continue  # without units for bf16 the last is the first
         one = record(f"training-step-{lineage}{ending}")
         spread = {side: " to ".join(map(pace, each)) for side, each in one["spread"].items()}
         cells = [f"{pace(one[side])} ({spread[side]})" if side in one else "-" for side in ("ours", *SIDES)]

@@ -2,7 +2,7 @@
 
 In float64 to the last digits. In float32 a rounding now and then lets another of two nearly equal activities win a
 window, and from there the two go slightly different ways, as two stock programs with other sums would. In bf16 they do
-so from the first steps on: there the fast path may be no further from float32's losses than the plain one is.
+so from the first steps on: there the fast path may be twice as far from float32's losses as the plain one, at most.
 """
 
 from unittest.mock import patch
@@ -80,7 +80,8 @@ def test_in_bf16_the_fast_path_is_as_near_to_float32_as_the_plain_one():
     for seed in range(1, 4):  # one alone may be three times as lucky as the next
         exact = plain(torch.float32, torch.float32, seed)
         fast, usual = (path(torch.float32, torch.bfloat16, seed) for path in (losses, plain))
-        assert max(apart(fast, exact)) < 0.2
+        assert sum(usual[-20:]) < sum(usual[:20]) / 2  # it learns
+        assert max(apart(fast, usual)) < 0.2 and max(apart(fast, exact)) < 0.2
         ours, theirs = ours + sum(apart(fast, exact)), theirs + sum(apart(usual, exact))
     print(f"from float32, on average: fast {ours / 3 / STEPS:.4f}, plain {theirs / 3 / STEPS:.4f}")
     assert 0 < ours < 2 * theirs
