@@ -2,9 +2,8 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,16 @@ import pytest
 from PIL import Image
 from storing import KINDS, SIDE, contents, made, opened, quiet
 
+from alexnet.data import making
 from alexnet.data.decode import square
 from alexnet.data.preparation import Preparation
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import open_dataset
 from alexnet.data.squares import Squares
-from alexnet.data.statistics import Statistics, statistics
+from alexnet.data.statistics import Statistics, Sums, statistics
 from alexnet.data.store import read_manifest
 from alexnet.runtime.shelf import Shelf
+from company import context
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -95,21 +96,15 @@ def test_a_store_cut_short_anywhere_ends_with_the_same_bytes(pictures, tmp_path,
         assert contents(store) == contents(tmp_path / "whole")
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from alexnet.data import making as module
-from alexnet.data.decode import square
-from alexnet.data.preparation import Preparation
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import open_dataset
-from alexnet.data.statistics import Sums
-module.SHARD = {"jpeg": 10, "pixels": 10}
-dataset = open_dataset(sys.argv[1])
-Sums.of(square(dataset.training.pixels(0), 64)[None])  # the kernels are read from their cache
-print("ready", flush=True)
-prepare(dataset, Path(sys.argv[2]), Preparation(sys.argv[3], 64), lambda done, total: print(done, flush=True))
-"""
+def preparing(said, source, store, kind):
+    """In a process of its own: says how far it is."""
+    making.SHARD = {"jpeg": 10, "pixels": 10}
+    dataset = open_dataset(source)
+    Sums.of(square(dataset.training.pixels(0), 64)[None])  # the kernels are read from their cache
+    said.send("ready")
+    prepare(dataset, Path(store), Preparation(kind, 64), lambda done, total: said.send(done))
+
+
 KILLS = 20
 
 
@@ -124,15 +119,20 @@ def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(tmp_path, k
 
     def ended(store, told=10**6, after=0.0):
         """Prepare into `store`, killed so many seconds after progress was told so often; the exit code."""
-        command = [sys.executable, "-c", KILLED, str(tmp_path / "source"), str(store), kind]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout.readline() == "ready\n"
-            while told and process.stdout.readline():
+        heard, said = context.Pipe(duplex=False)
+        process = context.Process(target=preparing, args=(said, str(tmp_path / "source"), str(store), kind))
+        process.start()
+        said.close()
+        assert heard.recv() == "ready"
+        with suppress(EOFError):
+            while told:
+                heard.recv()
                 told -= 1
-            time.sleep(after)
-            if not told:
-                process.kill()
-        return process.returncode
+        time.sleep(after)
+        if not told:
+            process.kill()
+        process.join()
+        return process.exitcode
 
     assert ended(tmp_path / "whole") == 0
     store, reached = tmp_path / "killed", []

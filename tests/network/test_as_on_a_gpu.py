@@ -1,6 +1,8 @@
 """The network as a GPU computes it: towers apart, biases added by what follows. By Triton's interpreter on a processor,
 where there is no GPU; against the layers one by one in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,6 +10,7 @@ from torch.nn import functional as F
 from alexnet.kernels import after_convolution, convolution, dropout, fully_connected, within_map
 from alexnet.network import alexnet as network_module
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.lineages import lineage
 from alexnet.network.operations import Convolved, Here
 from company import small
 
@@ -28,6 +31,13 @@ def _as_on_a_gpu(monkeypatch):
             monkeypatch.setattr(module, "way", lambda x: "plain" if x.dtype == torch.float64 else "triton")
 
 
+def little(name):
+    """On small images: the interpreter goes through all of a launch's programs in turn."""
+    if name.startswith("cifar"):
+        return replace(lineage(name), side=16)
+    return replace(small(name), side=67)
+
+
 def gradients(network, images, labels, half=False):
     network.zero_grad()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
@@ -38,7 +48,7 @@ def gradients(network, images, labels, half=False):
 
 @pytest.mark.parametrize("name", ["paper", "source-2012", "caffenet", "cifar-11pct", "cifar-18pct"])
 def test_logits_and_gradients_are_those_of_the_layers_one_by_one(as_on_a_gpu, name):
-    network = AlexNet(small(name) if name in ("paper", "source-2012", "caffenet") else name)
+    network = AlexNet(little(name))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-0.1, 0.1, generator=torch.Generator().manual_seed(parameter.numel()))
@@ -61,14 +71,14 @@ def test_what_another_class_computes_is_asked(as_on_a_gpu):
         def forward(self, x):
             return super().forward(x) * 0
 
-    network = AlexNet(small("paper")).to(DEVICE).eval()
+    network = AlexNet(little("paper")).to(DEVICE).eval()
     network.get_submodule(dict(network.steps)["conv2"]).__class__ = Silent
     side = network.lineage.side
     assert not network.stage(0, 4, torch.randn(2, 3, side, side, device=DEVICE)).any()
 
 
 def test_what_is_hooked_is_computed_by_itself(as_on_a_gpu):
-    network, seen = AlexNet(small("paper")).to(DEVICE).eval(), []
+    network, seen = AlexNet(little("paper")).to(DEVICE).eval(), []
     images = torch.randn(2, 3, network.lineage.side, network.lineage.side, device=DEVICE)
     alone = network(images)
     convolved = network.get_submodule(dict(network.steps)["conv2"])

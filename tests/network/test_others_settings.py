@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch.nn import functional as F
 
 from alexnet.kernels.dropout import dropped
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.layers import FullyConnected
+from alexnet.network.lineages import lineage
 from alexnet.network.operations import Here
 from company import small
 
@@ -28,8 +31,13 @@ def kind(of_new_ones: torch.dtype) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def network() -> AlexNet:
-    """The paper's, of full width, which all kernels fit."""
-    return AlexNet("paper", seed=3)
+    """The paper's convolutions in full size, which all kernels fit; an eighth of its units."""
+    paper = lineage("paper")
+    layers = [
+        replace(layer, outputs=layer.outputs // 8) if isinstance(layer, FullyConnected) else layer
+        for layer in paper.layers
+    ]
+    return AlexNet(replace(paper, layers=tuple(layers)), seed=3)
 
 
 def learnt(network: AlexNet, x: Tensor, products: torch.dtype, around: AbstractContextManager[object]) -> list[Tensor]:
@@ -44,7 +52,7 @@ def learnt(network: AlexNet, x: Tensor, products: torch.dtype, around: AbstractC
 
 @pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
 def test_a_step_is_the_same_to_the_bit_under_other_settings_of_the_program_around_it(network, products):
-    x = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(5)) * 60
+    x = torch.randn(BATCH, *network.lineage.input, generator=torch.Generator().manual_seed(5)) * 60
     expected = learnt(network, x, products, nullcontext())
     for around in (kind(torch.float64), kind(torch.bfloat16), torch.device("meta")):
         assert all(map(torch.equal, learnt(network, x, products, around), expected)), around
