@@ -19,14 +19,10 @@ from alexnet.network.lineages import Lineage, lineage
 from alexnet.network.towers import Towers
 from alexnet.runtime.tensor_file import Stream
 
-PRELOADED = ["alexnet.training.train", "alexnet.runtime.pulse", "alexnet.command_line.train"]
-PRELOADED += ["torch._dynamo"]  # DDP imports it, and with it a second's worth of others
-# Numba imports them when it first looks for machine code: another half of a second in each process.
-PRELOADED += ["numba.np.arraymath", "numba.typed.typeddict", "numba.np.npyimpl", "numba.experimental.jitclass.base"]
 LIMIT = float(os.environ.get("ALEXNET_TEST_LIMIT", "300"))  # seconds: a hang is a failure, not a pause
 
 context = get_context("forkserver")
-context.set_forkserver_preload(PRELOADED)
+context.set_forkserver_preload(["tests.preloaded"])  # by the folder it starts in: Python 3.11 forgets our path
 
 
 def small(name: str) -> Lineage:

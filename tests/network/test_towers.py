@@ -73,9 +73,9 @@ def compare(tables, count, world, towers):
         assert any(far.values()), f"{table.name}: in another order, or not computed elsewhere at all"
 
 
-@pytest.mark.parametrize("name", ["paper", "source-2012"])
-def test_two_towers_in_full_size_compute_what_one_process_does(name):
-    compare([lineage(name)], count=4, world=2, towers=2)
+@pytest.mark.parametrize(("name", "world"), [("paper", 2), ("source-2012", 2), ("paper", 4), ("source-2012", 4)])
+def test_towers_in_full_size_compute_what_one_process_does(name, world):
+    compare([lineage(name)], count=4, world=world, towers=2)
 
 
 @pytest.mark.parametrize("name", ["paper", "source-2012"])

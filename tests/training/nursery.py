@@ -10,9 +10,6 @@ import os
 import signal
 import sys
 import threading
-from importlib import import_module
-
-from company import PRELOADED
 
 
 def child(words: list[str], errors: str) -> int:
@@ -30,8 +27,8 @@ def serve() -> None:
     """Until standard input ends."""
     import torch
 
-    for name in PRELOADED:
-        import_module(name)
+    import preloaded  # noqa: F401
+
     assert torch.get_num_threads() == 1 and threading.active_count() == 1, "a fork copies one thread only"
     print("ready", flush=True)
     for line in sys.stdin:
