@@ -21,9 +21,8 @@ from exchanges import Counted
 MEETINGS = ["before_conv3", "before_fc6", "before_fc7", "before_fc8", "logits"]
 
 
-def learned_from(ranks: Ranks, table: Lineage, towers: int, count: int, kind: torch.dtype):
+def learned_from(ranks: Ranks, table: Lineage, count: int, kind: torch.dtype):
     """Logits and every gradient of one training step in `kind`, whole: on rank 0."""
-    ranks = ranks.divided(towers)
     divided = Towers(table, ranks)
     network = divided.network(seed=3).to(kind, memory_format=torch.channels_last).train()
     shared, factors = joined(network, ranks, count, table)
@@ -51,14 +50,15 @@ def apart(one, other):
 def measured(ranks: Ranks, tables: list[Lineage], towers: int, count: int, kind: torch.dtype):
     """Of each, logits, and on rank 0 how far they and every gradient are from what it computes alone, when all others
     are done: to send half a gigabyte of gradients to the test takes longer."""
-    every = [learned_from(ranks, table, towers, count, kind) for table in tables]
+    ranks = ranks.divided(towers)
+    every = [learned_from(ranks, table, count, kind) for table in tables]
     witness = distances if ranks.first else lambda *_: {}
     return [(found[0], witness(table, *found)) for table, found in zip(tables, every, strict=True)]
 
 
 def distances(table: Lineage, logits: Tensor, gradients: dict[str, Tensor]) -> dict[str, float]:
     """From what one process computes."""
-    alone, expected = learned_from(ALONE, table, 1, len(logits), logits.dtype)
+    alone, expected = learned_from(ALONE, table, len(logits), logits.dtype)
     assert gradients.keys() == expected.keys(), table.name
     return {"logits": apart(alone, logits)} | {name: apart(expected[name], found) for name, found in gradients.items()}
 

@@ -10,6 +10,9 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))  # where `preloaded` is
 
 
 def child(words: list[str], errors: str) -> int:

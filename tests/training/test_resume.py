@@ -28,7 +28,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(NURSERY.parents[1])},  # where `preloaded` is
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         assert self.server.stdout.readline() == "ready\n"
 
